@@ -1,0 +1,156 @@
+"""What the ops share: promotion, axes, dims and the common shapes of an op."""
+
+import functools
+import operator
+
+from keras.src import tree
+from keras.src.backend.openvino.dtypes import is_float
+from keras.src.backend.openvino.dtypes import result_type
+from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import apply
+from keras.src.backend.openvino.tensor import cast
+from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import is_symbolic
+from keras.src.backend.openvino.tensor import promote
+
+_HALVES = ("float16", "bfloat16")
+
+
+def to_float(x):
+    """`x` as a tensor; integers and bool become `floatx`."""
+    x = convert_to_tensor(x)
+    return x if is_float(x.dtype) else cast(x, result_type(x.dtype, float))
+
+
+def unary(type, x, **attributes):
+    """An element-wise operation on floats."""
+    return apply(type, to_float(x), **attributes)
+
+
+def binary(type, x1, x2, *kinds):
+    """A broadcast operation on two operands of one dtype.
+
+    Args:
+        type: the OpenVINO operation.
+        x1, x2: the operands.
+        *kinds: Python types that take part in the promotion, such as `float`.
+    """
+    return apply(type, *promote(x1, x2, *kinds))
+
+
+def in_float32(op):
+    """An op that rounds float16 and bfloat16 once, at its end.
+
+    The op computes in float32 from its first argument, and the result takes
+    that argument's dtype.
+    """
+
+    @functools.wraps(op)
+    def computed(x, *args, **kwargs):
+        x = convert_to_tensor(x)
+        if x.dtype not in _HALVES:
+            return op(x, *args, **kwargs)
+        result = op(cast(x, "float32"), *args, **kwargs)
+        return tree.map_structure(
+            lambda y: cast(y, x.dtype) if y.dtype == "float32" else y, result
+        )
+
+    return computed
+
+
+def canonical_axes(axis, ndim):
+    """`axis` (`None`, an integer or several) as a tuple of axes from 0 on.
+
+    Raises:
+        ValueError: for an axis that a tensor of `ndim` dims does not have,
+            or that is named twice.
+    """
+    if axis is None:
+        return tuple(range(ndim))
+    if not isinstance(axis, (list, tuple)):
+        axis = (axis,)
+    axes = tuple(canonical_axis(a, ndim) for a in axis)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"An axis is named twice. Received: axis={axis}")
+    return axes
+
+
+def canonical_axis(axis, ndim):
+    axis = operator.index(axis)
+    if not -ndim <= axis < ndim:
+        raise ValueError(
+            f"axis {axis} is out of bounds for a tensor of {ndim} dims."
+        )
+    return axis % ndim
+
+
+def reduction(type, x, axis, keepdims):
+    """A reduction that keeps the dtype of `x`."""
+    axes = canonical_axes(axis, x.ndim)
+    return apply(type, x, axes, keep_dims=bool(keepdims)) if axes else x
+
+
+def gather(x, indices, axis):
+    """The elements of `x` at `indices` (tensors) along one axis.
+
+    It is the node Gather, but for what OpenVINO gets wrong in compiled
+    models where the indices are constant: with none of them a static model
+    crashes, and an axis that Unsqueeze made is taken away again.
+    """
+    value = None if is_symbolic(indices) else indices._value
+    if value is None or value.ndim == 0 or not is_symbolic(x):
+        return apply("Gather", x, indices, axis)
+    if value.size == 0:
+        dims = shape(x)
+        dims = dims[:axis] + value.shape + dims[axis + 1 :]
+        return apply("Broadcast", convert_to_tensor(0, x.dtype), dims)
+    if x.shape[axis] == 1:
+        new_dims = tuple(range(axis, axis + value.ndim - 1))
+        repeats = (1,) * axis + value.shape + (1,) * (x.ndim - axis - 1)
+        return apply("Tile", apply("Unsqueeze", x, new_dims), repeats)
+    return apply("Gather", x, indices, axis)
+
+
+def dimension(n, op):
+    """`n` as the size of a dim: an integer, or a symbolic 0-d tensor.
+
+    Raises:
+        TypeError: where `n` is not an integer.
+        ValueError: where it is negative or not a scalar.
+    """
+    if isinstance(n, OpenVINOKerasTensor):
+        if "int" not in n.dtype:
+            raise TypeError(
+                f"`{op}` takes an integer size. Received a tensor of dtype "
+                f"{n.dtype}."
+            )
+        if n.ndim != 0:
+            raise ValueError(
+                f"`{op}` takes a scalar size. Received a tensor of shape "
+                f"{n.shape}."
+            )
+        if is_symbolic(n):
+            return n
+    try:
+        if isinstance(n, bool):
+            raise TypeError
+        size = operator.index(n)
+    except TypeError:
+        raise TypeError(
+            f"`{op}` takes an integer size. Received: {n!r}"
+        ) from None
+    if size < 0:
+        raise ValueError(f"`{op}` takes a size of 0 or more. Received: {size}")
+    return size
+
+
+def shape(x):
+    """The dims of `x`: integers, and 0-d int32 tensors for unknown ones."""
+    static = x.shape
+    if None not in static:
+        return tuple(static)
+    dims = apply("ShapeOf", x, output_type="i32")
+    return tuple(
+        apply("Gather", dims, i, 0) if dim is None else dim
+        for i, dim in enumerate(static)
+    )

@@ -1,0 +1,441 @@
+"""Branches and loops: Python's where values are known, OpenVINO's in a trace.
+
+A body may use any tensor from outside. In a trace its nodes are collected
+while it runs, and each edge that comes from outside becomes an input of the
+`If` or `Loop` (`_capture`).
+"""
+
+import builtins
+import functools
+
+import numpy as np
+import openvino as ov
+
+from keras.src import tree
+from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import apply
+from keras.src.backend.openvino.tensor import cast
+from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import is_symbolic
+from keras.src.backend.openvino.tensor import promote
+from keras.src.backend.openvino.tensor import symbolic
+
+
+def _to_tensors(structure):
+    return tree.map_structure(
+        lambda x: None if x is None else convert_to_tensor(x), structure
+    )
+
+
+def _flat(structure):
+    """The tensors of a structure, in order; it may have `None` in it."""
+    return [x for x in tree.flatten(structure) if x is not None]
+
+
+def _any_symbolic(structure):
+    return any(is_symbolic(x) for x in tree.flatten(structure))
+
+
+class _Body:
+    """A traced graph inside another one.
+
+    Attributes:
+        structure: what the function returned, of tensors.
+        results: the `openvino.Output` of each flat tensor of `structure`.
+        captured: a list of `(outer output, parameter)`.
+    """
+
+    def __init__(self, function, parameters=()):
+        trace = graph.current_trace() or graph.Trace()
+        with trace, trace.scope() as scope:
+            self.structure = _to_tensors(function())
+            self.results = [x.output for x in _flat(self.structure)]
+        self._parameters = list(parameters)
+        self.captured = []
+        self._capture(scope)
+
+    def _capture(self, scope):
+        own = set(scope.nodes) | {p.get_node().get_name() for p in self._parameters}
+        inner = {}
+
+        def inside(output):
+            """`output`, or the parameter that brings it in from outside."""
+            node = output.get_node()
+            name = node.get_name()
+            if name in own or node.get_type_name() == "Constant":
+                return output
+            key = (name, output.get_index())
+            if key not in inner:
+                shape = output.get_partial_shape()
+                inner[key] = ov.op.Parameter(
+                    output.get_element_type(), shape
+                ).output(0)
+                self.captured.append((output, inner[key]))
+            return inner[key]
+
+        for node in scope.nodes.values():
+            for port in node.inputs():
+                source = port.get_source_output()
+                replacement = inside(source)
+                if replacement is not source:
+                    port.replace_source_output(replacement)
+        self.results = [inside(output) for output in self.results]
+
+    def model(self):
+        captured = [parameter for _, parameter in self.captured]
+        nodes = [p.get_node() for p in self._parameters + captured]
+        return ov.Model(self.results, nodes)
+
+
+def _register(node):
+    """Adds a node that was not made by `graph.build` to the trace."""
+    trace = graph.current_trace()
+    if trace is not None:
+        trace.innermost.add(node)
+
+
+def _pack(structure, outputs):
+    """The tensors of `outputs` in the places of those of `structure`."""
+    tensors = (OpenVINOKerasTensor(output) for output in outputs)
+    return tree.map_structure(
+        lambda x: None if x is None else next(tensors), structure
+    )
+
+
+# ------------------------------------------------------------------ branches
+
+
+def cond(pred, true_fn, false_fn):
+    pred = convert_to_tensor(pred)
+    if not is_symbolic(pred):
+        return true_fn() if bool(pred) else false_fn()
+    branches = _Body(true_fn), _Body(false_fn)
+    _match_branches(*branches)
+    node = ov.opset16.if_op(cast(pred, "bool").output)
+    models = [branch.model() for branch in branches]
+    node.set_then_body(models[0])
+    node.set_else_body(models[1])
+    inputs = {}
+    for position, branch in enumerate(branches):
+        for output, parameter in branch.captured:
+            key = (output.get_node().get_name(), output.get_index())
+            entry = inputs.setdefault(key, [output, None, None])
+            entry[position + 1] = parameter.get_node()
+    for output, then_parameter, else_parameter in inputs.values():
+        node.set_input(output, then_parameter, else_parameter)
+    outputs = [
+        node.set_output(then_result, else_result)
+        for then_result, else_result in zip(
+            models[0].get_results(), models[1].get_results()
+        )
+    ]
+    _register(node)
+    return _pack(branches[0].structure, outputs)
+
+
+def _match_branches(true_branch, false_branch):
+    """Checks that both branches return the same structure and dtypes."""
+    structures = true_branch.structure, false_branch.structure
+    tree.assert_same_structure(*structures)
+    for then, other in zip(*[_flat(s) for s in structures]):
+        if then.dtype != other.dtype:
+            raise TypeError(
+                "`cond` takes branches that return the same dtypes. Received: "
+                f"{then.dtype} from `true_fn` and {other.dtype} from "
+                "`false_fn`"
+            )
+
+
+def switch(index, branches, *operands):
+    index = convert_to_tensor(index)
+    if not is_symbolic(index):
+        chosen = min(max(int(index), 0), len(branches) - 1)
+        return branches[chosen](*operands)
+    return _switch(index, branches, operands, 0)
+
+
+def _switch(index, branches, operands, position):
+    branch = functools.partial(branches[position], *operands)
+    if position == len(branches) - 1:
+        return branch()
+    here = apply("LessEqual", index, convert_to_tensor(position, index.dtype))
+    return cond(
+        here, branch, lambda: _switch(index, branches, operands, position + 1)
+    )
+
+
+# --------------------------------------------------------------------- loops
+
+
+def while_loop(cond, body, loop_vars, maximum_iterations=None):
+    is_sequence = isinstance(loop_vars, (tuple, list))
+    initial = _to_tensors(tuple(loop_vars) if is_sequence else (loop_vars,))
+
+    def step(values):
+        new = body(*values)
+        if not is_sequence or not isinstance(new, (tuple, list)):
+            new = (new,)
+        return _like(tuple(new), initial)
+
+    values = _eager_while(cond, step, initial, maximum_iterations)
+    if values is None:
+        values = _traced_while(cond, step, initial, maximum_iterations)
+    if not is_sequence:
+        return values[0]
+    return type(loop_vars)(values) if isinstance(loop_vars, list) else values
+
+
+def _like(new, old):
+    """`new` as tensors of the structure and dtypes of `old`."""
+    tree.assert_same_structure(new, old)
+    return tree.map_structure(lambda x, y: cast(x, y.dtype), new, old)
+
+
+def _eager_while(cond, step, values, maximum_iterations):
+    """The final values, or `None` where something symbolic is met."""
+    iteration = 0
+    while not _any_symbolic(values):
+        if maximum_iterations is not None and iteration >= maximum_iterations:
+            return values
+        proceed = convert_to_tensor(cond(*values))
+        if is_symbolic(proceed):
+            return None
+        if not proceed:
+            return values
+        values = step(values)
+        iteration += 1
+    return None
+
+
+def _traced_while(cond, step, initial, maximum_iterations):
+    flat = tree.flatten(initial)
+    inputs = [symbolic(x.dtype, x.shape) for x in flat]
+    values = tree.pack_sequence_as(initial, inputs)
+
+    def iteration():
+        new = step(values)
+        return _scalar_bool(cond(*new)), new
+
+    body = _Body(iteration, [x.output for x in inputs])
+    trips = -1 if maximum_iterations is None else maximum_iterations
+    trips = convert_to_tensor(trips, "int64")
+    loop = _loop(trips, _scalar_bool(cond(*initial)), body)
+    results = body.results[1:]
+    for parameter, x, result in zip(inputs, flat, results):
+        loop.set_merged_input(parameter.output.get_node(), x.output, result)
+    outputs = [loop.get_iter_value(result, -1) for result in results]
+    _register(loop)
+    return _pack(initial, outputs)
+
+
+def _scalar_bool(x):
+    x = cast(x, "bool")
+    return x if x.ndim == 0 else apply("Reshape", x, (), special_zero=False)
+
+
+def _loop(trips, condition, body):
+    """A `Loop` whose body's first result says whether to go on."""
+    loop = ov.opset16.loop(trips.output, condition.output)
+    loop.set_function(body.model())
+    loop.set_special_body_ports([-1, 0])
+    for output, parameter in body.captured:
+        loop.set_invariant_input(parameter.get_node(), output)
+    return loop
+
+
+def fori_loop(lower, upper, body_fun, init_val):
+    lower, upper = promote(lower, upper)
+
+    def proceed(index, _):
+        return apply("Less", index, upper)
+
+    def step(index, value):
+        one = convert_to_tensor(1, index.dtype)
+        return apply("Add", index, one), body_fun(index, value)
+
+    return while_loop(proceed, step, (lower, init_val))[1]
+
+
+def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
+    if not isinstance(unroll, bool):
+        if not isinstance(unroll, int) or unroll < 1:
+            raise ValueError(
+                "`unroll` must be a positive integer or boolean. "
+                f"Received: unroll={unroll}"
+            )
+    init, xs = _to_tensors(init), _to_tensors(xs)
+    count = _scan_length(xs, length)
+    if count is None or _any_symbolic((init, xs)):
+        return _traced_scan(f, init, xs, count, reverse)
+    if count == 0:
+        return init, _no_slices(f, init, xs)
+    carry, ys = init, [None] * count
+    for i in reversed(range(count)) if reverse else range(count):
+        carry, ys[i] = f(carry, _slice_of(xs, i))
+        if _any_symbolic((carry, ys[i])):  # by a tensor from outside
+            return _traced_scan(f, init, xs, count, reverse)
+    return _to_tensors(carry), stacked(ys)
+
+
+def _scan_length(xs, length):
+    """The number of steps; `None` where it is not known in a trace."""
+    lengths = {x.shape[0] for x in _flat(xs)}
+    known = lengths - {None}
+    if length is not None:
+        known.add(int(length))
+    if len(known) > 1:
+        raise ValueError(
+            "`scan` takes `xs` of one length, and `length` must agree with "
+            f"it. Received: length={length} and lengths {sorted(known)}"
+        )
+    if not known and not lengths:
+        raise ValueError(
+            "`scan` takes `xs` or `length`. Received neither of them."
+        )
+    return known.pop() if known else None
+
+
+def _slice_of(xs, i):
+    return tree.map_structure(
+        lambda x: None if x is None else apply("Gather", x, i, 0), xs
+    )
+
+
+def stacked(structures):
+    """One structure of the tensors of all, stacked along a new first dim."""
+
+    def stack(*parts):
+        if parts[0] is None:
+            return None
+        rows = [apply("Unsqueeze", part, 0) for part in promote(*parts)]
+        return apply("Concat", *rows, axis=0)
+
+    return tree.map_structure(stack, *[_to_tensors(s) for s in structures])
+
+
+def _no_slices(f, init, xs):
+    """What `f` would give for each slice, stacked over no slices."""
+    with graph.Trace():
+        carry = tree.map_structure(lambda x: symbolic(x.dtype, x.shape), init)
+        x = tree.map_structure(
+            lambda x: None if x is None else symbolic(x.dtype, x.shape[1:]), xs
+        )
+        _, y = f(carry, x)
+    return tree.map_structure(
+        lambda y: convert_to_tensor(np.zeros((0,) + y.shape), y.dtype),
+        _to_tensors(y),
+    )
+
+
+def _traced_scan(f, init, xs, count, reverse):
+    if reverse:  # a `Loop` goes forwards only
+        xs = _reversed(xs)
+        carry, ys = _traced_scan(f, init, xs, count, reverse=False)
+        return carry, _reversed(ys)
+    carries = [symbolic(x.dtype, x.shape) for x in tree.flatten(init)]
+    rows = [symbolic(x.dtype, (1,) + x.shape[1:]) for x in _flat(xs)]
+
+    def iteration():
+        slices = iter([apply("Squeeze", row, 0) for row in rows])
+        x = tree.map_structure(lambda x: x if x is None else next(slices), xs)
+        carry, y = f(tree.pack_sequence_as(init, carries), x)
+        y = tree.map_structure(
+            lambda y: None if y is None else apply("Unsqueeze", y, 0),
+            _to_tensors(y),
+        )
+        return convert_to_tensor(True), _like(carry, init), y
+
+    body = _Body(iteration, [x.output for x in carries + rows])
+    trips = _leading_dim(_flat(xs)[0]) if count is None else count
+    loop = _loop(
+        convert_to_tensor(trips, "int64"), convert_to_tensor(True), body
+    )
+    new_carries = body.results[1 : 1 + len(carries)]
+    for parameter, x, result in zip(carries, tree.flatten(init), new_carries):
+        loop.set_merged_input(parameter.output.get_node(), x.output, result)
+    slicing = (0, 1, 1, -1, 0)  # start, stride, part size, end, axis
+    for parameter, x in zip(rows, _flat(xs)):
+        loop.set_sliced_input(parameter.output.get_node(), x.output, *slicing)
+    outputs = [loop.get_iter_value(result, -1) for result in new_carries] + [
+        loop.get_concatenated_slices(result, *slicing)
+        for result in body.results[1 + len(carries) :]
+    ]
+    _register(loop)
+    return _pack((init, body.structure[2]), outputs)
+
+
+def _reversed(structure):
+    return tree.map_structure(
+        lambda x: None if x is None else x[::-1], structure
+    )
+
+
+def _leading_dim(x):
+    return apply("Gather", apply("ShapeOf", x, output_type="i64"), 0, 0)
+
+
+def map(f, xs):
+    return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+
+
+def vectorized_map(function, elements):
+    return map(function, elements)
+
+
+def associative_scan(f, elems, reverse=False, axis=0):
+    elems = _to_tensors(elems)
+    flat = tree.flatten(elems)
+    axis = axis % flat[0].ndim
+    count = flat[0].shape[axis]
+    if count is None or any(x.shape[axis] != count for x in flat):
+        raise ValueError(
+            "`associative_scan` takes tensors of one known size along `axis`. "
+            f"Received: axis={axis} and shapes {[x.shape for x in flat]}"
+        )
+
+    def combine(a, b):
+        a, b = tree.pack_sequence_as(elems, a), tree.pack_sequence_as(elems, b)
+        return tree.flatten(_to_tensors(f(a, b)))
+
+    if reverse:
+        flat = [_strided(x, axis, None, None, -1) for x in flat]
+    flat = _prefixes(combine, flat, axis, count)
+    if reverse:
+        flat = [_strided(x, axis, None, None, -1) for x in flat]
+    return tree.pack_sequence_as(elems, flat)
+
+
+def _prefixes(combine, xs, axis, count):
+    """All prefix combinations, by pairs (Blelloch 1990, section 1.3)."""
+    if count < 2:
+        return xs
+    pairs = combine(
+        [_strided(x, axis, 0, count - 1, 2) for x in xs],
+        [_strided(x, axis, 1, None, 2) for x in xs],
+    )
+    odd = _prefixes(combine, pairs, axis, count // 2)
+    before = odd
+    if count % 2 == 0:
+        before = [_strided(x, axis, 0, count // 2 - 1, 1) for x in odd]
+    even = [_strided(x, axis, 0, 1, 1) for x in xs]
+    if count > 2:
+        later = combine(before, [_strided(x, axis, 2, None, 2) for x in xs])
+        even = [
+            apply("Concat", *promote(first, rest), axis=axis)
+            for first, rest in zip(even, later)
+        ]
+    return [_interleaved(e, o, axis, count) for e, o in zip(even, odd)]
+
+
+def _strided(x, axis, start, stop, step):
+    index = [builtins.slice(None)] * x.ndim
+    index[axis] = builtins.slice(start, stop, step)
+    return x[tuple(index)]
+
+
+def _interleaved(even, odd, axis, count):
+    joined = apply("Concat", *promote(even, odd), axis=axis)
+    half = (count + 1) // 2
+    order = [i // 2 + half * (i % 2) for i in range(count)]
+    return apply("Gather", joined, tuple(order), axis)

@@ -1,0 +1,239 @@
+import numpy as np
+import pytest
+
+from keras.src import ops
+from keras.src import tree
+from keras.src.backend.openvino.testing import run_compiled
+
+X = np.array([1, 2, 3], "float32")
+
+
+def both_ways(function, *arrays, dynamic=True):
+    """The flat results, computed eagerly and in a compiled model."""
+    tensors = [ops.convert_to_tensor(a) for a in arrays]
+    eager = [np.asarray(y) for y in tree.flatten(function(*tensors))]
+    compiled = run_compiled(function, *arrays, dynamic=dynamic)
+    return eager, compiled
+
+
+def check(function, arrays, expected, dynamic=True):
+    for results in both_ways(function, *arrays, dynamic=dynamic):
+        assert len(results) == len(expected)
+        for result, value in zip(results, expected):
+            np.testing.assert_allclose(result, value, rtol=1e-6)
+            assert result.shape == np.shape(value)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_while_loop_tests_first_and_uses_tensors_from_outside(steps):
+    def f(x, n):
+        return ops.while_loop(
+            lambda i, y: i < n, lambda i, y: (i + 1, y * 2.0 + x), (0, x)
+        )
+
+    y = X
+    for _ in range(steps):
+        y = y * 2 + X
+    check(f, [X, np.array(steps, "int32")], [steps, y])
+
+
+def test_while_loop_with_maximum_iterations():
+    def f(x, n):
+        return ops.while_loop(
+            lambda y: ops.sum(y) < n,
+            lambda y: y + 1.0,
+            [x],
+            maximum_iterations=2,
+        )
+
+    check(f, [X, np.array(1000, "float32")], [X + 2])
+    check(f, [X, np.array(7, "float32")], [X + 1])
+
+
+def test_while_loop_of_a_single_tensor():
+    def f(x):
+        return ops.while_loop(
+            lambda y: ops.max(y) < 10.0, lambda y: y * 2.0, x
+        )
+
+    check(f, [X], [X * 4])
+
+
+def test_loops_nest():
+    def f(x, n):
+        def outer(i, y):
+            _, z = ops.while_loop(
+                lambda j, z: j < i, lambda j, z: (j + 1, z + x), (0, y)
+            )
+            return i + 1, z
+
+        return ops.while_loop(lambda i, y: i < n, outer, (0, x))
+
+    check(f, [X, np.array(4, "int32")], [4, X * 7])
+
+
+def test_a_tensor_that_grows_in_a_loop():
+    def f(x, n):
+        return ops.while_loop(
+            lambda i, y: i < n,
+            lambda i, y: (i + 1, ops.concatenate([y, x])),
+            (0, x),
+        )[1]
+
+    check(f, [X, np.array(2, "int32")], [np.tile(X, 3)])
+
+
+@pytest.mark.parametrize("value, expected", [(1, X + 1), (3, X)])
+def test_cond(value, expected):
+    def f(x, p):
+        return ops.cond(p < 2, lambda: x + 1.0, lambda: x)
+
+    check(f, [X, np.array(value, "int32")], [expected])
+
+
+def test_cond_in_a_loop():
+    def f(x, n):
+        def body(i, y):
+            return i + 1, ops.cond(i % 2 == 0, lambda: y + x, lambda: y * 2.0)
+
+        return ops.while_loop(lambda i, y: i < n, body, (0, x))[1]
+
+    check(f, [X, np.array(3, "int32")], [X * 5])
+
+
+def test_only_the_branch_that_is_taken_runs_where_the_value_is_known():
+    def fails():
+        raise AssertionError
+
+    assert float(ops.cond(True, lambda: ops.ones(()), fails)) == 1
+
+
+def test_cond_of_different_dtypes_is_an_error():
+    with pytest.raises(TypeError, match="same dtypes"):
+        run_compiled(
+            lambda x, p: ops.cond(p, lambda: x, lambda: ops.cast(x, "int32")),
+            X,
+            np.array(True),
+        )
+
+
+@pytest.mark.parametrize("index", [-1, 0, 1, 2, 5])
+def test_switch(index):
+    branches = [lambda x: x, lambda x: x * 10.0, lambda x: x - 1.0]
+    expected = [X, X * 10, X - 1][min(max(index, 0), 2)]
+    check(
+        lambda x, i: ops.switch(i, branches, x),
+        [X, np.array(index, "int32")],
+        [expected],
+    )
+
+
+def test_fori_loop():
+    check(
+        lambda x, n: ops.fori_loop(1, n, lambda i, v: v + i, x),
+        [X, np.array(5, "int32")],
+        [X + 10],
+    )
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_scan(reverse):
+    def f(x, w):
+        return ops.scan(
+            lambda carry, v: (carry + v * w, carry * 2.0),
+            np.float32(0),
+            x,
+            reverse=reverse,
+        )
+
+    carry, ys = 0, []
+    for v in X[::-1] if reverse else X:
+        ys.append(carry * 2)
+        carry = carry + v * 3
+    ys = ys[::-1] if reverse else ys
+    check(f, [X, np.array(3, "float32")], [carry, ys])
+
+
+def test_scan_over_nothing():
+    carry, ys = ops.scan(
+        lambda c, x: (c, ops.sum(x)), 1.0, np.zeros((0, 3), "float32")
+    )
+    assert float(carry) == 1 and ys.shape == (0,)
+
+
+def test_scan_by_length_and_nested_carries():
+    def f(x):
+        return ops.scan(
+            lambda c, _: ({"a": c["a"] + x, "n": c["n"] + 1}, c["n"]),
+            {"a": x, "n": 0},
+            length=3,
+        )
+
+    check(f, [X], [X * 4, 3, [0, 1, 2]])
+
+
+@pytest.mark.parametrize("op", [ops.map, ops.vectorized_map])
+def test_map_and_vectorized_map(op):
+    rows = np.arange(6, dtype="float32").reshape(3, 2)
+    check(lambda x: op(lambda row: ops.sum(row), x), [rows], [rows.sum(1)])
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 7])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_associative_scan(count, reverse):
+    x = np.arange(1, count + 1, dtype="float32")
+    flipped = x[::-1] if reverse else x
+    expected = np.cumsum(flipped)
+    expected = expected[::-1] if reverse else expected
+    check(
+        lambda x: ops.associative_scan(lambda a, b: a + b, x, reverse=reverse),
+        [x],
+        [expected],
+        dynamic=False,
+    )
+
+
+def test_slices_move_to_where_they_fit():
+    x = np.arange(5, dtype="float32")
+    for start, first in ((1, 1), (4, 3), (-9, 0)):
+        check(
+            lambda x, i: ops.slice(x, [i], [2]),
+            [x, np.array(start, "int32")],
+            [x[first : first + 2]],
+        )
+        expected = x.copy()
+        expected[first : first + 2] = [8, 9]
+        check(
+            lambda x, i, u: ops.slice_update(x, [i], u),
+            [x, np.array(start, "int32"), np.array([8, 9], "float32")],
+            [expected],
+        )
+
+
+@pytest.mark.parametrize(
+    "reduction, expected",
+    [
+        ("add", [1, 7, 1]),
+        ("mul", [1, 6, 1]),
+        ("max", [1, 3, 1]),
+        ("min", [1, 1, 1]),
+    ],
+)
+def test_scatter_update_with_a_reduction(reduction, expected):
+    check(
+        lambda x, i, u: ops.scatter_update(x, i, u, reduction=reduction),
+        [
+            np.ones(3, "float32"),
+            np.array([[1], [1]], "int32"),
+            np.array([2, 3] if reduction != "add" else [3, 3], "float32"),
+        ],
+        [expected],
+    )
+
+
+def test_scatter_adds_up():
+    check(
+        lambda i, v: ops.scatter(i, v, (4,)),
+        [np.array([[1], [3], [1]], "int32"), np.array([1, 2, 3], "float32")],
+        [[0, 4, 0, 2]],
+    )

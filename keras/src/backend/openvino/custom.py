@@ -1,0 +1,71 @@
+"""Operations that OpenVINO has no node for, computed by NumPy.
+
+In an eager graph they are a kernel like any other; in a compiled model they
+are Python operations that the CPU plugin calls back.
+"""
+
+import openvino as ov
+
+from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
+from keras.src.backend.openvino.dtypes import ov_to_keras_type
+from keras.src.backend.openvino.dtypes import to_array
+
+# name -> (kernel, rule), see `register`.
+OPERATIONS = {}
+
+
+def register(name, kernel, rule):
+    """Adds an operation.
+
+    Args:
+        name: a name that OpenVINO's opset does not have.
+        kernel: called with the input arrays and the attributes as keywords;
+            returns an array, or a tuple of arrays.
+        rule: called with the `(dtype, shape)` of each input, where unknown
+            dims are `None`, and the attributes as keywords; returns a list of
+            the `(dtype, shape)` of each output.
+    """
+    OPERATIONS[name] = (kernel, rule)
+
+
+class Operation(ov.Op):
+    """The node of a registered operation in an OpenVINO graph."""
+
+    def __init__(self, inputs, name, attributes):
+        super().__init__(self)
+        self.operation = name  # `name` is OpenVINO's own
+        self.attributes = attributes
+        self.set_arguments(inputs)
+        self.constructor_validate_and_infer_types()
+
+    def validate_and_infer_types(self):
+        _, rule = OPERATIONS[self.operation]
+        specs = [_spec(self, i) for i in range(self.get_input_size())]
+        for index, (dtype, shape) in enumerate(rule(*specs, **self.attributes)):
+            dims = [-1 if dim is None else dim for dim in shape]
+            self.set_output_type(
+                index, OPENVINO_DTYPES[dtype], ov.PartialShape(dims)
+            )
+
+    def clone_with_new_inputs(self, inputs):
+        return Operation(inputs, self.operation, self.attributes)
+
+    def has_evaluate(self):
+        return True
+
+    def evaluate(self, outputs, inputs):
+        kernel, _ = OPERATIONS[self.operation]
+        arrays = [to_array(tensor) for tensor in inputs]
+        results = kernel(*arrays, **self.attributes)
+        if not isinstance(results, tuple):
+            results = (results,)
+        for tensor, result in zip(outputs, results):
+            tensor.shape = result.shape
+            to_array(tensor)[...] = result
+        return True
+
+
+def _spec(node, index):
+    shape = node.get_input_partial_shape(index)
+    dims = [None if dim.is_dynamic else dim.get_length() for dim in shape]
+    return ov_to_keras_type(node.get_input_element_type(index)), tuple(dims)

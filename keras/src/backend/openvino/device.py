@@ -1,0 +1,202 @@
+"""The OpenVINO runtime: its core, its devices and how models are compiled."""
+
+import functools
+import threading
+
+import openvino as ov
+
+from keras.src.backend.common import global_state
+
+# OpenVINO's name of each kind of device that `keras.device` can ask for.
+DEVICE_KINDS = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
+DEFAULT_DEVICE = "CPU"
+
+# Which inference precision a dtype policy's compute dtype asks for.
+PRECISIONS = {"float16": ov.Type.f16, "bfloat16": ov.Type.bf16}
+
+
+@functools.cache
+def core():
+    """The one `openvino.Core` of this process."""
+    return ov.Core()
+
+
+def get_device():
+    """OpenVINO's name of the current device, `"CPU"` unless set."""
+    return global_state.get_global_attribute("openvino_device", DEFAULT_DEVICE)
+
+
+class device_scope:
+    """Runs what is evaluated inside on the named device.
+
+    Args:
+        device_name: `"cpu"`, `"gpu"` or `"npu"`, optionally with an index, as
+            in `"gpu:1"`, or OpenVINO's own name, as in `"GPU.1"`.
+
+    Raises:
+        ValueError: where the name is not one of these, or this machine has no
+            such device.
+    """
+
+    def __init__(self, device_name):
+        self.device = find_device(device_name)
+
+    def __enter__(self):
+        self._outer = get_device()
+        global_state.set_global_attribute("openvino_device", self.device)
+        return self
+
+    def __exit__(self, *args):
+        global_state.set_global_attribute("openvino_device", self._outer)
+
+
+def find_device(name):
+    """OpenVINO's name of the device that Keras calls `name`."""
+    if not isinstance(name, str):
+        raise ValueError(
+            "`device_name` must be a string such as 'cpu:0', 'gpu:1' or 'npu'. "
+            f"Received: device_name={name!r}"
+        )
+    kind, _, index = name.lower().replace(".", ":").partition(":")
+    available = core().available_devices
+    if kind not in DEVICE_KINDS or not (index.isdigit() or index == ""):
+        raise ValueError(
+            "`device_name` must be 'cpu', 'gpu' or 'npu', optionally with an "
+            f"index, as in 'gpu:1'. Received: device_name={name!r}"
+        )
+    device = DEVICE_KINDS[kind]
+    indexed = f"{device}.{index or 0}"
+    if indexed in available:
+        return indexed
+    if device in available and int(index or 0) == 0:
+        return device
+    raise ValueError(
+        f"OpenVINO finds no device {name!r} on this machine; it finds "
+        f"{available}."
+    )
+
+
+def precision_of(compute_dtype):
+    """The inference precision for models of this compute dtype."""
+    return PRECISIONS.get(compute_dtype, ov.Type.f32)
+
+
+def compile_model(outputs, inputs, device=None, precision=ov.Type.f32):
+    """Compiles a graph.
+
+    Args:
+        outputs: a list of `openvino.Output`; one may stand there twice, or be
+            an input.
+        inputs: a list of the `openvino.Output` of Parameters.
+        device: OpenVINO's name of a device; the current one by default.
+        precision: the `openvino.Type` that the device computes floats in.
+            Never left to the runtime, whose default is bfloat16 on CPUs that
+            have it.
+
+    Returns:
+        An `Executable`.
+    """
+    properties = {
+        "INFERENCE_PRECISION_HINT": precision.to_string(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    plan = _OutputPlan(outputs, inputs)
+    compiled = None
+    if plan.computed:
+        model = ov.Model(plan.computed, [x.get_node() for x in inputs])
+        device = device or get_device()
+        compiled = core().compile_model(model, device, properties)
+    return Executable(compiled, plan.sources)
+
+
+class _OutputPlan:
+    """Where each output of a graph comes from.
+
+    The runtime gives ports of one tensor one memory, so that an output that
+    is an input, or stands there twice, must not be an output of the model.
+
+    Attributes:
+        computed: the outputs for the model to compute.
+        sources: for each output `(True, input index)`, or
+            `(False, index into computed)`.
+    """
+
+    def __init__(self, outputs, inputs):
+        self.computed = []
+        self.sources = []
+        known = {_port(x): (True, i) for i, x in enumerate(inputs)}
+        for output in outputs:
+            port = _port(output)
+            if port not in known:
+                known[port] = (False, len(self.computed))
+                self.computed.append(output)
+            self.sources.append(known[port])
+
+
+def _port(output):
+    return output.get_node().get_name(), output.get_index()
+
+
+class Executable:
+    """A compiled model that takes and gives `openvino.Tensor` objects.
+
+    Threads may call it at once: each call uses an infer request of its own,
+    taken from those that are idle.
+    """
+
+    def __init__(self, compiled, sources):
+        self._compiled = compiled
+        self._sources = sources
+        self._idle = []
+        self._lock = threading.Lock()
+        self._outputs = [
+            (port.element_type, _initial_shape(port.partial_shape))
+            for port in (compiled.outputs if compiled else ())
+        ]
+
+    def __call__(self, tensors):
+        """Infers once; the results own their memory.
+
+        Args:
+            tensors: a list of the `openvino.Tensor` of each input, in order.
+
+        Returns:
+            A list of the `openvino.Tensor` of each output.
+        """
+        computed = self._infer(tensors) if self._compiled else ()
+        return [
+            _copy(tensors[i]) if is_input else computed[i]
+            for is_input, i in self._sources
+        ]
+
+    def _infer(self, tensors):
+        request = self._take()
+        for index, tensor in enumerate(tensors):
+            request.set_input_tensor(index, tensor)
+        # Fresh tensors: the runtime writes the results where they stay.
+        results = [ov.Tensor(*spec) for spec in self._outputs]
+        for index, tensor in enumerate(results):
+            request.set_output_tensor(index, tensor)
+        request.infer({}, share_inputs=True, share_outputs=True)
+        with self._lock:
+            self._idle.append(request)
+        return results
+
+    def _take(self):
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self._compiled.create_infer_request()
+
+
+def _copy(tensor):
+    copy = ov.Tensor(tensor.element_type, tensor.shape)
+    tensor.copy_to(copy)
+    return copy
+
+
+def _initial_shape(shape):
+    """A shape to allocate at first; the runtime resizes dynamic outputs."""
+    if shape.is_static:
+        return list(shape.to_shape())
+    return [0] * shape.rank.get_length()

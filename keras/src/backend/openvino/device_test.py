@@ -1,0 +1,75 @@
+import numpy as np
+import openvino as ov
+import pytest
+
+import keras
+from keras.src import ops
+from keras.src.backend.openvino import device
+from keras.src.backend.openvino.graph import parameter
+
+
+@pytest.mark.parametrize("name", ["cpu", "cpu:0", "CPU", "CPU.0"])
+def test_the_cpu_is_there(name):
+    with keras.device(name):
+        assert device.get_device() == "CPU"
+        assert float(ops.sin(0.0)) == 0
+
+
+def test_scopes_nest():
+    with keras.device("cpu"):
+        with keras.device("cpu:0"):
+            pass
+        assert device.get_device() == "CPU"
+    assert device.get_device() == device.DEFAULT_DEVICE
+
+
+@pytest.mark.parametrize("name", ["gpu:7", "cpu:3", "npu:9"])
+def test_a_device_that_is_not_there_is_an_error(name):
+    with pytest.raises(ValueError, match="finds no device"):
+        keras.device(name)
+
+
+@pytest.mark.parametrize("name", ["tpu", "cpu:x", "", 3, None])
+def test_what_is_no_device_name_is_an_error(name):
+    with pytest.raises(ValueError, match="device_name"):
+        keras.device(name)
+
+
+def test_indexed_devices(monkeypatch):
+    class Core:
+        available_devices = ["CPU", "GPU.0", "GPU.1", "NPU"]
+
+    monkeypatch.setattr(device, "core", Core)
+    assert device.find_device("gpu") == "GPU.0"
+    assert device.find_device("gpu:1") == "GPU.1"
+    assert device.find_device("npu:0") == "NPU"
+    with pytest.raises(ValueError, match="GPU.1"):
+        device.find_device("gpu:2")
+
+
+@pytest.mark.parametrize("dims", [(None,), (3,)])
+def test_outputs_that_are_inputs_or_come_twice(dims):
+    x = parameter("float32", dims)
+    y = ov.opset16.exp(x).output(0)
+    executable = device.compile_model([x, y, y, x], [x])
+    array = np.arange(3, dtype="float32")
+    first, *others = [t.data for t in executable([ov.Tensor(array)])]
+    array[0] = 7
+    np.testing.assert_array_equal(first, [0, 1, 2])
+    for other in others[:2]:
+        np.testing.assert_allclose(other, np.exp([0, 1, 2]), rtol=1e-6)
+
+
+def test_a_graph_that_computes_nothing():
+    x = parameter("int32", (None,))
+    executable = device.compile_model([x], [x])
+    (result,) = executable([ov.Tensor(np.array([1, 2], "int32"))])
+    np.testing.assert_array_equal(result.data, [1, 2])
+
+
+def test_results_stay_as_they_are():
+    x = parameter("float32", (None,))
+    executable = device.compile_model([ov.opset16.exp(x).output(0)], [x])
+    first = executable([ov.Tensor(np.zeros(2, "float32"))])[0].data
+    executable([ov.Tensor(np.ones(5, "float32"))])
+    np.testing.assert_array_equal(first, [1, 1])

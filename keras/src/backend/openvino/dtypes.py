@@ -1,0 +1,172 @@
+"""Keras dtype names, OpenVINO types, NumPy dtypes, and values across them."""
+
+import functools
+
+import ml_dtypes
+import numpy as np
+import openvino as ov
+from openvino import Type
+
+from keras.src.backend.common import dtypes as keras_dtypes
+from keras.src.backend.common import standardize_dtype
+from keras.src.backend.config import floatx
+
+OPENVINO_DTYPES = {
+    "bool": Type.boolean,
+    "uint8": Type.u8,
+    "uint16": Type.u16,
+    "uint32": Type.u32,
+    "uint64": Type.u64,
+    "int8": Type.i8,
+    "int16": Type.i16,
+    "int32": Type.i32,
+    "int64": Type.i64,
+    "float16": Type.f16,
+    "bfloat16": Type.bf16,
+    "float32": Type.f32,
+    "float64": Type.f64,
+    "float8_e4m3fn": Type.f8e4m3,
+    "float8_e5m2": Type.f8e5m2,
+    "string": Type.string,
+}
+
+_NAMES_OF_OPENVINO = {
+    ov_type.to_string(): name for name, ov_type in OPENVINO_DTYPES.items()
+}
+_KERAS_NAMES = {ov_type: name for name, ov_type in OPENVINO_DTYPES.items()}
+
+NUMPY_DTYPES = {
+    name: np.dtype(getattr(ml_dtypes, name, name))
+    for name in OPENVINO_DTYPES
+    if name != "string"
+}
+
+NUMPY_NAMES = {dtype: name for name, dtype in NUMPY_DTYPES.items()}
+
+# What `openvino.Tensor` cannot take from NumPy by itself, and the integer
+# that carries the same bits across.
+BIT_CARRIERS = {
+    "bfloat16": np.dtype("uint16"),
+    "float8_e4m3fn": np.dtype("uint8"),
+    "float8_e5m2": np.dtype("uint8"),
+}
+
+FLOAT_DTYPES = frozenset(
+    ("float16", "bfloat16", "float32", "float64")
+    + ("float8_e4m3fn", "float8_e5m2")
+)
+INTEGER_DTYPES = frozenset(
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+)
+# The CPU plugin computes these in 32 signed bits or in float32.
+NARROWED_DTYPES = frozenset(("int64", "uint32", "uint64", "float64"))
+
+
+def ov_to_keras_type(ov_type):
+    """The Keras dtype name of an `openvino.Type`.
+
+    Raises:
+        ValueError: for a type that Keras has no name for.
+    """
+    try:
+        return _KERAS_NAMES[ov_type]
+    except KeyError:
+        raise ValueError(
+            f"OpenVINO type {ov_type} has no Keras dtype; those that have are "
+            f"{sorted(OPENVINO_DTYPES)}."
+        ) from None
+
+
+def ov_name(dtype):
+    """OpenVINO's name of a Keras dtype, as node attributes spell it."""
+    return OPENVINO_DTYPES[dtype].to_string()
+
+
+def from_ov_name(name):
+    """The Keras dtype that a node attribute such as `"f32"` names."""
+    return _NAMES_OF_OPENVINO[name]
+
+
+def numpy_dtype(dtype):
+    """The `numpy.dtype` of a Keras dtype name (ml_dtypes included)."""
+    try:
+        return NUMPY_DTYPES[dtype]
+    except KeyError:
+        raise TypeError(
+            f"OpenVINO tensors cannot hold dtype {dtype}; they hold "
+            f"{sorted(NUMPY_DTYPES)}."
+        ) from None
+
+
+def dtype_name(dtype):
+    """The Keras name of a `numpy.dtype`."""
+    return NUMPY_NAMES.get(dtype) or dtype.name
+
+
+def result_type(*dtypes):
+    """Keras's promotion of `dtypes`, with 64-bit operands kept at 64 bits.
+
+    `keras.src.backend.common.dtypes.result_type` narrows every 64-bit result
+    to 32 bits, as JAX does by default. Here a 64-bit result that an operand
+    asked for is kept, so that `int64`, `uint64` and `float64` are exact.
+
+    Args:
+        *dtypes: Keras dtype names, or the Python types `int` and `float`,
+            which take part as weak types.
+
+    Returns:
+        A Keras dtype name.
+    """
+    return _result_type(floatx(), *dtypes)
+
+
+@functools.lru_cache(maxsize=4096)
+def _result_type(floatx_name, *dtypes):
+    narrow = keras_dtypes.result_type(*dtypes)
+    if not any(d in ("int64", "uint64", "float64") for d in dtypes):
+        return narrow
+    nodes = {
+        keras_dtypes._respect_weak_type(*keras_dtypes._dtype_and_weaktype(d))
+        for d in dtypes
+    }
+    wide = keras_dtypes._least_upper_bound(*nodes)
+    return wide if wide in OPENVINO_DTYPES else narrow
+
+
+def is_float(dtype):
+    return dtype in FLOAT_DTYPES
+
+
+def is_integer(dtype):
+    return dtype in INTEGER_DTYPES
+
+
+@functools.lru_cache(maxsize=256)
+def _standardize(dtype, floatx_name):
+    return standardize_dtype(dtype)
+
+
+def standardize(dtype):
+    """`standardize_dtype`, remembered; `None` means `floatx`."""
+    try:
+        return _standardize(dtype, floatx())
+    except TypeError:  # an unhashable dtype, such as a structured one
+        return standardize_dtype(dtype)
+
+
+def to_ov_tensor(array):
+    """An `openvino.Tensor` on the memory of a `numpy.ndarray`."""
+    if not (array.flags.c_contiguous and array.flags.writeable):
+        array = array.copy()
+    name = array.dtype.name
+    if name in BIT_CARRIERS:
+        carrier = array.view(BIT_CARRIERS[name])
+        return ov.Tensor(carrier, ov.Shape(array.shape), OPENVINO_DTYPES[name])
+    return ov.Tensor(array, shared_memory=True)
+
+
+def to_array(tensor):
+    """The `numpy.ndarray` on the memory of an `openvino.Tensor`."""
+    name = ov_to_keras_type(tensor.element_type)
+    data = tensor.data
+    return data.view(numpy_dtype(name)) if name in BIT_CARRIERS else data

@@ -1,0 +1,267 @@
+"""Graphs: nodes that are not computed yet, and their OpenVINO counterparts.
+
+Every OpenVINO node of this backend is built here (`build`), so that whoever
+adds a rule for each node type (a gradient, a cost) has one place to stand.
+"""
+
+import contextlib
+import functools
+import weakref
+
+import numpy as np
+import openvino as ov
+from openvino.utils.node_factory import NodeFactory
+
+from keras.src.backend.common import global_state
+from keras.src.backend.openvino import custom
+from keras.src.backend.openvino.dtypes import BIT_CARRIERS
+from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
+from keras.src.backend.openvino.dtypes import ov_to_keras_type
+from keras.src.backend.openvino.dtypes import to_ov_tensor
+
+_factory = NodeFactory("opset16")
+
+# Node types wanted in their first version: compiling the last AvgPool crashes
+# the CPU plugin, and the last MaxPool has a second output.
+_first_factory = NodeFactory("opset1")
+_FIRST_VERSION = ("AvgPool", "MaxPool")
+
+# Node types that are spelled out in several nodes, see `composite`.
+FORMULAS = {}
+
+
+class Node:
+    """One operation of a pending graph: what to compute, then its values.
+
+    Attributes:
+        type: the OpenVINO operation, such as `"Add"`.
+        attributes: a tuple of `(name, value)`, hashable.
+        inputs: for each input a `numpy.ndarray`, or `(node, output index)`
+            of a node that was pending when this one was made. Empty once the
+            values are known.
+        specs: for each input its `(dtype, shape)`, or `("=", value)` where it
+            is a constant that shape inference needs.
+        outputs: for each output its `(dtype, shape)`; the shape is `None`
+            where it depends on values.
+        values: the `numpy.ndarray` of each output, or `None` until computed.
+        users: weak references to the tensors and nodes that need the values.
+        depth: the longest path down to known values.
+    """
+
+    __slots__ = (
+        "type",
+        "attributes",
+        "inputs",
+        "specs",
+        "outputs",
+        "values",
+        "users",
+        "depth",
+        "__weakref__",
+    )
+
+    def __init__(self, type, attributes, inputs, specs, outputs):
+        self.type = type
+        self.attributes = attributes
+        self.inputs = inputs
+        self.specs = specs
+        self.outputs = outputs
+        self.values = None
+        self.users = []
+        self.depth = 1
+        for operand in inputs:
+            if operand.__class__ is tuple:
+                source = operand[0]
+                source.users.append(weakref.ref(self))
+                if source.depth >= self.depth:
+                    self.depth = source.depth + 1
+
+    def settle(self, values):
+        """Takes the computed values and forgets how they came about."""
+        # In this order: another thread that still sees the inputs is right
+        # to use them, one that sees none finds the values.
+        self.values = values
+        self.inputs = ()
+        self.users = []
+
+
+def topological_order(nodes):
+    """The pending nodes that `nodes` depend on and themselves, inputs first."""
+    order = []
+    done = {}  # whether a node that was met has its place in the order
+    stack = [node for node in nodes if node.values is None]
+    while stack:
+        node = stack[-1]
+        if node in done:
+            stack.pop()
+            if not done[node]:
+                done[node] = True
+                order.append(node)
+            continue
+        done[node] = False
+        for operand in node.inputs:
+            if operand.__class__ is tuple:
+                source = operand[0]
+                if source.values is None and source not in done:
+                    stack.append(source)
+    return order
+
+
+@functools.lru_cache(maxsize=16384)
+def infer(type, attributes, specs):
+    """The `(dtype, shape)` of each output; the shape `None` if not static."""
+    inputs = [
+        constant(np.array(spec[1], dtype=np.int64))
+        if spec[0] == "="
+        else parameter(spec[0], spec[1])
+        for spec in specs
+    ]
+    return tuple(
+        (ov_to_keras_type(output.element_type), static_shape(output))
+        for output in build(type, inputs, dict(attributes)).outputs()
+    )
+
+
+def build(type, inputs, attributes):
+    """An OpenVINO node.
+
+    Args:
+        type: the operation's name in OpenVINO's opset, or in `custom`.
+        inputs: a list of `openvino.Output`.
+        attributes: a dict of the operation's attributes.
+
+    Returns:
+        An `openvino.Node`.
+
+    Raises:
+        ValueError: where the operation does not take these inputs.
+    """
+    if type in FORMULAS:
+        return FORMULAS[type](inputs, attributes)
+    try:
+        if type in custom.OPERATIONS:
+            node = custom.Operation(inputs, type, attributes)
+        else:
+            first = type in _FIRST_VERSION
+            factory = _first_factory if first else _factory
+            node = factory.create(type, inputs, attributes)
+    except RuntimeError as error:
+        got = ", ".join(describe(output) for output in inputs)
+        raise ValueError(
+            f"{type} cannot take ({got}): {_reason(error)}"
+        ) from error
+    trace = current_trace()
+    if trace is not None:
+        trace.innermost.add(node)
+    return node
+
+
+def describe(output):
+    shape = output.partial_shape.to_string()
+    return f"{ov_to_keras_type(output.element_type)}{shape}"
+
+
+def _reason(error):
+    """The sentence of an OpenVINO exception that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [
+        line
+        for line in lines
+        if line and not line.startswith(("Exception from", "While validating"))
+    ]
+    return " ".join(telling) or str(error)
+
+
+def parameter(dtype, shape):
+    """The `openvino.Output` of a new Parameter; `None` dims are dynamic."""
+    shape = ov.PartialShape([-1 if dim is None else dim for dim in shape])
+    node = ov.op.Parameter(OPENVINO_DTYPES[dtype], shape)
+    return node.output(0)
+
+
+def constant(array):
+    """The `openvino.Output` of a new Constant that shares `array`'s memory.
+
+    bfloat16 and float8, which OpenVINO's bindings do not know from NumPy, are
+    copied.
+    """
+    if array.dtype.name in BIT_CARRIERS:
+        tensor = to_ov_tensor(array)
+        return ov.op.Constant(tensor, shared_memory=False).output(0)
+    if not (array.flags.c_contiguous and array.flags.writeable):
+        array = array.copy()
+    return ov.op.Constant(array, shared_memory=True).output(0)
+
+
+def static_shape(output):
+    """The shape of an `openvino.Output` if it is static, else `None`."""
+    shape = output.partial_shape
+    return tuple(shape.to_shape()) if shape.is_static else None
+
+
+class Trace:
+    """What is traced on this thread: shared constants and new nodes.
+
+    A body of a loop or a branch is a scope of its own, with its own constants
+    and nodes.
+    """
+
+    def __init__(self):
+        self._scopes = [Scope()]
+
+    @property
+    def innermost(self):
+        return self._scopes[-1]
+
+    @contextlib.contextmanager
+    def scope(self):
+        """Collects what is built inside, and keeps it from the outer scope."""
+        scope = Scope()
+        self._scopes.append(scope)
+        try:
+            yield scope
+        finally:
+            self._scopes.pop()
+
+    def __enter__(self):
+        self._outer = current_trace()
+        global_state.set_global_attribute("openvino_trace", self)
+        return self
+
+    def __exit__(self, *args):
+        global_state.set_global_attribute("openvino_trace", self._outer)
+
+
+class Scope:
+    """The nodes and constants of one graph while it is traced.
+
+    Attributes:
+        nodes: a dict of the nodes that were built, by name.
+    """
+
+    def __init__(self):
+        self.nodes = {}
+        self._constants = {}
+
+    def add(self, node):
+        self.nodes[node.get_name()] = node
+
+    def constant(self, array):
+        """The Constant of `array`, one for each array."""
+        key = id(array)
+        if key not in self._constants:
+            # The array is kept, so that its id stays its own.
+            self._constants[key] = (array, constant(array))
+        return self._constants[key][1]
+
+
+def current_trace():
+    return global_state.get_global_attribute("openvino_trace")
+
+
+def shared_constant(array):
+    """The Constant of `array` in the current trace, or a new one."""
+    trace = current_trace()
+    if trace is None:
+        return constant(array)
+    return trace.innermost.constant(array)

@@ -1,0 +1,218 @@
+"""`jit`: a Python function of tensors as one compiled model."""
+
+import itertools
+import threading
+
+import numpy as np
+import optree
+
+from keras.src.backend.common import KerasVariable
+from keras.src.backend.common.stateless_scope import StatelessScope
+from keras.src.backend.openvino import device
+from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.dtypes import NUMPY_NAMES
+from keras.src.backend.openvino.dtypes import to_array
+from keras.src.backend.openvino.dtypes import to_ov_tensor
+from keras.src.backend.openvino.evaluate import Specialisations
+from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import concrete
+from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import symbolic
+from keras.src.backend.openvino.tensor import value_of
+
+# Assignments are numbered, whatever the variable; `_latest[0]` is the number
+# of the last one, so that "nothing was assigned" is one comparison.
+_numbers = itertools.count(1)
+_latest = [0]
+
+
+def note_assignment(variable):
+    """Tells compiled functions that `variable` has a new value."""
+    variable.version = next(_numbers)
+    _latest[0] = variable.version
+
+
+def note_read(variable):
+    """Tells the function that is being traced that it reads `variable`."""
+    trace = graph.current_trace()
+    if isinstance(trace, _FunctionTrace):
+        trace.reads.setdefault(id(variable), (variable, variable.version))
+
+
+class jit:
+    """Runs a function of (nested) tensors as one compiled model.
+
+    The function is traced once for each structure, dtypes and ranks of its
+    arguments. The first dim of an argument is dynamic from the start, other
+    dims become so when they are seen to vary. Variables that the function
+    reads become Constants that share their memory, and the function is
+    traced anew after they are assigned; variables that it assigns become
+    inputs and outputs of the model and are assigned after each call.
+
+    Args:
+        function: takes and returns nested structures of tensors. Anything
+            else in its arguments (`None`, Python scalars, strings) is fixed
+            at the trace and must be hashable.
+        compute_dtype: the Keras dtype to infer in; float32 unless `"float16"`
+            or `"bfloat16"`.
+    """
+
+    def __init__(self, function, compute_dtype="float32"):
+        self._function = function
+        self._precision = device.precision_of(compute_dtype)
+        self._traces = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, *args):
+        leaves, treedef = _flatten(args)
+        arrays = [_array(leaf) for leaf in leaves]
+        specs = tuple(
+            leaf if array is None else _Spec(array.dtype.name, array.ndim)
+            for leaf, array in zip(leaves, arrays)
+        )
+        device_name = device.get_device()
+        key = (treedef, specs, device_name)
+        with self._lock:
+            variants = self._traces.get(key)
+            if variants is None:
+
+                def compile(shapes):
+                    return _Compiled(
+                        self._function,
+                        treedef,
+                        specs,
+                        shapes,
+                        device_name,
+                        self._precision,
+                    )
+
+                variants = Specialisations(compile, _dynamic_batch)
+                self._traces[key] = variants
+        arrays = [array for array in arrays if array is not None]
+        return variants.get([array.shape for array in arrays])(arrays)
+
+
+class _Spec(tuple):
+    """The dtype and rank of an argument; equal to nothing but its like."""
+
+    def __new__(cls, dtype, rank):
+        return super().__new__(cls, (_Spec, dtype, rank))
+
+
+def _flatten(structure):
+    return optree.tree_flatten(structure, none_is_leaf=True, namespace="keras")
+
+
+def _array(leaf):
+    """The `numpy.ndarray` of an argument, or `None` if it is not one."""
+    if isinstance(leaf, OpenVINOKerasTensor):
+        return value_of(leaf)
+    if isinstance(leaf, KerasVariable):
+        return value_of(leaf.value)
+    if isinstance(leaf, np.ndarray) and leaf.dtype in NUMPY_NAMES:
+        return leaf  # not copied: nothing keeps it
+    if hasattr(leaf, "dtype") and hasattr(leaf, "shape"):
+        return value_of(convert_to_tensor(leaf))
+    return None
+
+
+def _dynamic_batch(shapes):
+    return [(None,) + shape[1:] if shape else shape for shape in shapes]
+
+
+class _FunctionTrace(graph.Trace):
+    """The trace of a jitted function, with the variables it reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.reads = {}
+
+
+class _RecordingScope(StatelessScope):
+    """A stateless scope that knows the variables that were assigned."""
+
+    def __init__(self, state_mapping):
+        super().__init__(state_mapping)
+        self.assigned = {}
+
+    def add_update(self, update):
+        super().add_update(update)
+        self.assigned[id(update[0])] = update[0]
+
+
+class _Compiled:
+    """One variant of a jitted function: a compiled model and its variables."""
+
+    def __init__(self, function, treedef, specs, shapes, device_name, precision):
+        self._checked = _latest[0]
+        state = []
+        while True:
+            trace = _FunctionTrace()
+            with trace:
+                mapping = [(v, symbolic(v._dtype, v.shape)) for v in state]
+                inputs, args = _symbolic_arguments(treedef, specs, shapes)
+                with _RecordingScope(mapping) as scope:
+                    outputs = function(*args)
+            known = {id(v) for v in state}
+            # Read before it was assigned: its value is an input.
+            missed = [
+                v
+                for i, v in scope.assigned.items()
+                if i in trace.reads and i not in known
+            ]
+            if not missed:
+                break
+            state += missed
+        self._state = state
+        self._constants = [
+            (v, version)
+            for i, (v, version) in trace.reads.items()
+            if i not in known
+        ]
+        self._assigned = list(scope.assigned.values())
+        self._leaves, self._treedef = _flatten(outputs)
+        with trace:
+            results = [
+                leaf.output
+                for leaf in self._leaves
+                if isinstance(leaf, OpenVINOKerasTensor)
+            ] + [scope.get_current_value(v).output for v in self._assigned]
+        # The trace's own tensors are of no further use.
+        self._leaves = [
+            None if isinstance(leaf, OpenVINOKerasTensor) else (leaf,)
+            for leaf in self._leaves
+        ]
+        parameters = inputs + [tensor for _, tensor in mapping]
+        self._executable = device.compile_model(
+            results, [tensor.output for tensor in parameters], device_name, precision
+        )
+
+    def is_current(self):
+        """Whether the Constants still are the values of the variables."""
+        latest = _latest[0]
+        if self._checked == latest:
+            return True
+        if any(v.version != version for v, version in self._constants):
+            return False
+        self._checked = latest
+        return True
+
+    def __call__(self, arrays):
+        arrays = arrays + [value_of(v._value) for v in self._state]
+        tensors = self._executable([to_ov_tensor(array) for array in arrays])
+        results = iter([concrete(to_array(tensor)) for tensor in tensors])
+        outputs = [next(results) if x is None else x[0] for x in self._leaves]
+        for variable in self._assigned:
+            variable._direct_assign(next(results))
+        return optree.tree_unflatten(self._treedef, outputs)
+
+
+def _symbolic_arguments(treedef, specs, shapes):
+    """The symbolic inputs, and the arguments with them in their places."""
+    shapes = iter(shapes)
+    leaves = [
+        symbolic(spec[1], next(shapes)) if isinstance(spec, _Spec) else spec
+        for spec in specs
+    ]
+    inputs = [leaf for leaf in leaves if isinstance(leaf, OpenVINOKerasTensor)]
+    return inputs, optree.tree_unflatten(treedef, leaves)

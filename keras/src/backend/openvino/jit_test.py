@@ -1,0 +1,147 @@
+import concurrent.futures
+
+import numpy as np
+import pytest
+
+from keras.src import backend
+from keras.src import ops
+from keras.src.backend.openvino.jit import jit
+
+
+def ones(*shape):
+    return np.ones(shape, "float32")
+
+
+def counted(function):
+    """`function`, and a list that grows with each trace of it."""
+    traces = []
+
+    def traced(*args):
+        traces.append(args)
+        return function(*args)
+
+    return jit(traced), traces
+
+
+def test_nested_arguments_and_results():
+    f = jit(lambda a, b: {"sum": a["x"] + b[0], "none": None, "same": b})
+    result = f({"x": ones(2, 3)}, (ones(3),))
+    np.testing.assert_array_equal(result["sum"], 2 * ones(2, 3))
+    assert result["none"] is None
+    np.testing.assert_array_equal(result["same"][0], ones(3))
+
+
+def test_a_new_batch_size_is_no_new_trace():
+    f, traces = counted(lambda x: ops.sum(x * 2.0, axis=1))
+    for batch in (2, 7, 1, 0):
+        np.testing.assert_array_equal(f(ones(batch, 3)), 6 * ones(batch))
+    assert len(traces) == 1
+
+
+def test_dims_that_vary_become_dynamic():
+    f, traces = counted(lambda x: ops.sum(x))
+    for width in range(3, 9):
+        assert float(f(ones(2, width))) == 2 * width
+    assert len(traces) == 2
+
+
+def test_dtypes_structures_and_static_arguments_are_traced_apart():
+    f, traces = counted(lambda x, n: x * n)
+    assert f(np.array([3], "int32"), 2).dtype == "int32"
+    assert f(ones(1), 2).dtype == "float32"
+    np.testing.assert_array_equal(f(ones(1), 5), [5])
+    assert len(traces) == 3
+
+
+def test_a_dim_that_has_to_be_known_is_traced_for_each_size():
+    f = jit(lambda x: x * float(len(x)))
+    for size in (2, 3, 2):
+        np.testing.assert_array_equal(f(ones(size)), size * ones(size))
+
+
+def test_variables_that_are_read_are_up_to_date():
+    variable = backend.Variable(ones(3))
+    f, traces = counted(lambda x: x + variable)
+    np.testing.assert_array_equal(f(ones(3)), 2 * ones(3))
+    variable.assign(5 * ones(3))
+    np.testing.assert_array_equal(f(ones(3)), 6 * ones(3))
+    assert len(traces) == 2
+    backend.Variable(0.0).assign(1.0)  # another one: no new trace
+    np.testing.assert_array_equal(f(ones(3)), 6 * ones(3))
+    assert len(traces) == 2
+
+
+def test_variables_that_are_assigned_are_state():
+    total = backend.Variable(0.0)
+    last = backend.Variable(ones(2))
+
+    def step(x):
+        total.assign_add(ops.sum(x))
+        last.assign(x)
+        return total.value * 10.0
+
+    f, traces = counted(step)
+    results = [float(f(np.array([i, 1], "float32"))) for i in range(4)]
+    assert results == [10, 30, 60, 100]
+    assert float(total) == 10
+    np.testing.assert_array_equal(last, [3, 1])
+    total.assign(100.0)
+    assert float(f(ones(2))) == 1020
+    assert len(traces) == 2  # the second once `total` was known to be state
+
+
+def test_integer_state():
+    count = backend.Variable(0, dtype="int32")
+    seed = backend.Variable(
+        np.array([1, 2**32 - 2], "uint32"), dtype="uint32", trainable=False
+    )
+
+    def step(x):
+        count.assign(count + 1)
+        return x, seed.value
+
+    f = jit(step)
+    for i in range(3):
+        _, value = f(ones(1))
+        assert int(count) == i + 1
+    np.testing.assert_array_equal(seed, [1, 2**32 - 2])
+
+
+def test_assigning_leaves_arrays_that_were_given_out_alone():
+    variable = backend.Variable(ones(2))
+    before = np.asarray(variable.value)
+    variable.assign(7 * ones(2))
+    np.testing.assert_array_equal(before, ones(2))
+    source = ones(2)
+    variable.assign(source)
+    source[0] = 9
+    np.testing.assert_array_equal(variable, ones(2))
+
+
+def test_looking_at_a_symbolic_tensor_says_what_to_do_instead():
+    f = jit(lambda x: x if ops.sum(x) > 0 else -x)
+    with pytest.raises(ValueError, match="symbolic tensor.*ops.cond"):
+        f(ones(2))
+
+
+def test_float32_is_not_bfloat16():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(64, 512)).astype("float32")
+    w = backend.Variable(rng.normal(size=(512, 64)).astype("float32"))
+    result = jit(lambda x: ops.matmul(x, w))(a)
+    reference = a.astype("float64") @ np.asarray(w).astype("float64")
+    np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-4)
+
+
+def test_eight_threads_call_at_once():
+    variable = backend.Variable(ones(4))
+    f = jit(lambda x: ops.sin(x) + variable)
+
+    def work(i):
+        x = np.full((i + 1, 4), i, "float32")
+        return all(
+            np.allclose(f(x), np.sin(x) + 1, atol=1e-6) for _ in range(20)
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))

@@ -1,0 +1,827 @@
+"""What each OpenVINO operation computes, said in NumPy.
+
+`evaluate` uses these for small work and for 64-bit arithmetic, which the CPU
+plugin would narrow. A kernel takes the input arrays in OpenVINO's order and
+the node's attributes as keywords; the caller widens float16 and bfloat16 to
+float32 before, and converts the result to the dtype that the node infers.
+Operations that are missing here are compiled.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+from keras.src.backend.openvino.dtypes import from_ov_name
+from keras.src.backend.openvino.dtypes import numpy_dtype
+
+# ---------------------------------------------------------------- arithmetic
+
+
+def _divide(x1, x2, m_pythondiv=True):
+    if x1.dtype.kind not in "iu":
+        return np.divide(x1, x2)
+    if m_pythondiv:
+        return np.floor_divide(x1, x2)
+    return np.where(x2 == 0, 0, np.trunc(x1 / x2))
+
+
+def _power(x1, x2):
+    if x2.dtype.kind == "i" and np.any(x2 < 0):
+        # Only 1 and -1 have an integer for their inverse.
+        magnitude = np.where(np.abs(x1) == 1, x1, 0)
+        return np.where(x2 < 0, magnitude ** np.abs(x2), x1 ** np.abs(x2))
+    return np.power(x1, x2)
+
+
+def _convert(x, destination_type):
+    dtype = numpy_dtype(from_ov_name(destination_type))
+    return x != 0 if dtype == bool else x.astype(dtype)
+
+
+def _clamp(x, min, max):
+    return np.clip(x, min, max)
+
+
+def _is_inf(x, detect_negative=True, detect_positive=True):
+    return (np.isposinf(x) & detect_positive) | (
+        np.isneginf(x) & detect_negative
+    )
+
+
+_erf = np.frompyfunc(math.erf, 1, 1)
+_erfc = np.frompyfunc(math.erfc, 1, 1)
+
+# --------------------------------------------------------------- activations
+
+
+def _sigmoid(x):
+    decay = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, decay) / (1 + decay)
+
+
+def _softplus(x):
+    return np.logaddexp(x, 0)
+
+
+def _elu(x, alpha):
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def _selu(x, alpha, scale):
+    return scale * _elu(x, alpha)
+
+
+def _swish(x, beta=1.0):
+    return x * _sigmoid(beta * x)
+
+
+def _gelu(x, approximation_mode="erf"):
+    if approximation_mode.lower() == "tanh":
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+        return 0.5 * x * (1 + np.tanh(inner))
+    return 0.5 * x * _erfc(-x / math.sqrt(2)).astype(x.dtype)
+
+
+def _hard_sigmoid(x, alpha, beta):
+    return np.clip(alpha * x + beta, 0, 1)
+
+
+def _prelu(x, slope):
+    if slope.ndim == 1 and x.ndim > 1 and slope.size > 1:
+        slope = slope.reshape((-1,) + (1,) * (x.ndim - 2))
+    return np.where(x < 0, x * slope, x)
+
+
+def _softmax(x, axis=1):
+    if x.size == 0:
+        return x
+    exponential = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return exponential / np.sum(exponential, axis=axis, keepdims=True)
+
+
+def _log_softmax(x, axis=-1):
+    if x.size == 0:
+        return x
+    shifted = x - np.max(x, axis=axis, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+# ---------------------------------------------------------------- reductions
+
+
+def _reduction(function):
+    def kernel(x, axes, keep_dims=False):
+        axes = tuple(int(axis) for axis in np.ravel(axes))
+        return function(x, axis=axes, keepdims=keep_dims)
+
+    return kernel
+
+
+def _l1(x, axis, keepdims):
+    return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
+
+
+def _l2(x, axis, keepdims):
+    return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+
+
+def _cum_sum(x, axis, exclusive=False, reverse=False):
+    axis = int(axis)
+    ordered = np.flip(x, axis) if reverse else x
+    total = np.cumsum(ordered, axis=axis, dtype=x.dtype)
+    if exclusive:
+        total = total - ordered
+    return np.flip(total, axis) if reverse else total
+
+
+# ------------------------------------------------------------ linear algebra
+
+
+def _mat_mul(a, b, transpose_a=False, transpose_b=False):
+    if transpose_a and a.ndim > 1:
+        a = np.swapaxes(a, -1, -2)
+    if transpose_b and b.ndim > 1:
+        b = np.swapaxes(b, -1, -2)
+    return np.matmul(a, b)
+
+
+def _einsum(*operands, equation):
+    return np.einsum(equation, *operands, optimize=len(operands) > 2)
+
+
+# ------------------------------------------------- convolution and pooling
+
+
+def _paddings(sizes, windows, strides, begin, end, auto_pad):
+    """The `(before, after)` padding of each spatial dim."""
+    if not auto_pad.lower().startswith("same"):
+        explicit = auto_pad.lower() != "valid"
+        return [(b, e) if explicit else (0, 0) for b, e in zip(begin, end)]
+    paddings = []
+    for size, window, stride in zip(sizes, windows, strides):
+        rest = (size - 1) % stride + 1
+        total = max(window - rest, 0) if size else 0
+        less = total // 2
+        upper = auto_pad.lower() == "same_upper"
+        paddings.append((less, total - less) if upper else (total - less, less))
+    return paddings
+
+
+def _padded(x, paddings, value):
+    """`x` with its last dims padded."""
+    if not any(map(any, paddings)):
+        return x
+    widths = [(0, 0)] * (x.ndim - len(paddings)) + list(paddings)
+    return np.pad(x, widths, constant_values=value)
+
+
+def _every(strides, lead):
+    """The index that takes every `strides[i]`-th of the dims after `lead`."""
+    return (slice(None),) * lead + tuple(slice(None, None, s) for s in strides)
+
+
+def _convolution(x, weights, **attributes):
+    return _group_convolution(x, weights[None], **attributes)
+
+
+def _group_convolution(
+    x, weights, strides, pads_begin, pads_end, dilations, auto_pad="explicit"
+):
+    groups, filters, channels, *kernel = weights.shape
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations)]
+    sizes = x.shape[2:]
+    x = _padded(
+        x,
+        _paddings(sizes, reach, strides, pads_begin, pads_end, auto_pad),
+        0,
+    )
+    axes = tuple(range(2, x.ndim))
+    windows = np.lib.stride_tricks.sliding_window_view(x, reach, axes)
+    windows = windows[_every(strides, 2) + _every(dilations, 0)]
+    batch, _, *rest = windows.shape
+    places = rest[: len(kernel)]
+    # One matrix product for each group: (places, taps) @ (taps, filters).
+    windows = windows.reshape(batch, groups, channels, *rest)
+    spatial = tuple(range(3, 3 + len(kernel)))
+    taps = tuple(range(3 + len(kernel), windows.ndim))
+    columns = np.transpose(windows, (1, 0, *spatial, 2, *taps))
+    columns = columns.reshape(groups, batch * math.prod(places), -1)
+    matrix = weights.reshape(groups, filters, -1).swapaxes(1, 2)
+    result = np.matmul(columns, matrix).reshape(groups, batch, *places, filters)
+    result = np.moveaxis(result, (0, -1), (1, 2))
+    return result.reshape(batch, groups * filters, *places)
+
+
+def _convolution_backprop_data(
+    x,
+    weights,
+    strides,
+    pads_begin,
+    pads_end,
+    dilations,
+    auto_pad="explicit",
+    output_padding=None,
+):
+    _, filters, *kernel = weights.shape
+    batch, _, *sizes = x.shape
+    extra = output_padding or [0] * len(kernel)
+    full = [
+        (n - 1) * s + (k - 1) * d + 1 + more
+        for n, s, k, d, more in zip(sizes, strides, kernel, dilations, extra)
+    ]
+    result = np.zeros((batch, filters, *full), x.dtype)
+    for tap in np.ndindex(*kernel):
+        spread = np.tensordot(weights[(..., *tap)], x, (0, 1))
+        places = tuple(
+            slice(t * d, t * d + (n - 1) * s + 1, s)
+            for t, d, n, s in zip(tap, dilations, sizes, strides)
+        )
+        result[(slice(None), slice(None), *places)] += spread.swapaxes(0, 1)
+    cropped = tuple(
+        slice(before, length - after)
+        for before, length, after in zip(pads_begin, full, pads_end)
+    )
+    return result[(slice(None), slice(None), *cropped)]
+
+
+def _pooled(reduce, x, kernel, strides):
+    """`x` reduced over the windows of its last dims."""
+    for axis, (window, stride) in enumerate(zip(kernel, strides), start=2):
+        views = np.lib.stride_tricks.sliding_window_view(x, window, axis)
+        views = views[(slice(None),) * axis + (slice(None, None, stride),)]
+        # In this order NumPy reduces whole slices, not window by window.
+        x = reduce(np.moveaxis(views, -1, 0), axis=0)
+    return x
+
+
+def _max_pool(x, kernel, strides, pads_begin, pads_end, auto_pad="explicit"):
+    paddings = _paddings(
+        x.shape[2:], kernel, strides, pads_begin, pads_end, auto_pad
+    )
+    x = _padded(x, paddings, _lowest(x.dtype))
+    return _pooled(np.maximum.reduce, x, kernel, strides)
+
+
+def _lowest(dtype):
+    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+
+
+def _avg_pool(
+    x, kernel, strides, pads_begin, pads_end, auto_pad="explicit", **kwargs
+):
+    paddings = _paddings(
+        x.shape[2:], kernel, strides, pads_begin, pads_end, auto_pad
+    )
+    count = math.prod(kernel)
+    if kwargs["exclude-pad"] and any(map(any, paddings)):
+        ones = _padded(np.ones((1, 1, *x.shape[2:]), x.dtype), paddings, 0)
+        count = _pooled(np.add.reduce, ones, kernel, strides)
+    x = _padded(x, paddings, 0)
+    return _pooled(np.add.reduce, x, kernel, strides) / count
+
+
+def _adaptive(reduce):
+    def kernel(x, sizes):
+        for axis, size in enumerate(sizes.tolist(), start=2):
+            dim = x.shape[axis]
+            parts = [
+                reduce(
+                    x[
+                        (slice(None),) * axis
+                        + (slice(i * dim // size, -(-(i + 1) * dim // size)),)
+                    ],
+                    axis=axis,
+                )
+                for i in range(size)
+            ]
+            x = np.stack(parts, axis=axis)
+        return x
+
+    return kernel
+
+
+def _extract_image_patches(x, sizes, strides, rates, auto_pad):
+    reach = [(k - 1) * r + 1 for k, r in zip(sizes, rates)]
+    none = [0] * len(sizes)
+    x = _padded(
+        x, _paddings(x.shape[2:], reach, strides, none, none, auto_pad), 0
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(x, reach, (2, 3))
+    windows = windows[_every(strides, 2) + _every(rates, 0)]
+    batch, channels, height, width, *kernel = windows.shape
+    patches = np.transpose(windows, (0, 4, 5, 1, 2, 3))
+    return patches.reshape(batch, math.prod(kernel) * channels, height, width)
+
+
+def _col2im(
+    x, size, kernel, strides, dilations, pads_begin, pads_end
+):
+    size, kernel = size.tolist(), kernel.tolist()
+    padded = [n + b + e for n, b, e in zip(size, pads_begin, pads_end)]
+    blocks = [
+        (n - (k - 1) * d - 1) // s + 1
+        for n, k, d, s in zip(padded, kernel, dilations, strides)
+    ]
+    parts = x.reshape(x.shape[:-2] + (-1, *kernel, *blocks))
+    result = np.zeros(parts.shape[:-4] + tuple(padded), x.dtype)
+    for tap in np.ndindex(*kernel):
+        places = tuple(
+            slice(t * d, t * d + (n - 1) * s + 1, s)
+            for t, d, n, s in zip(tap, dilations, blocks, strides)
+        )
+        result[(..., *places)] += parts[(..., *tap, slice(None), slice(None))]
+    top, left = pads_begin
+    return result[..., top : top + size[0], left : left + size[1]]
+
+
+def _depth_to_space(x, block_size, mode):
+    batch, channels, *sizes = x.shape
+    blocks = (block_size,) * len(sizes)
+    depth = channels // math.prod(blocks)
+    n = len(sizes)
+    if mode == "blocks_first":
+        x = np.moveaxis(x.reshape(batch, *blocks, depth, *sizes), n + 1, 1)
+    x = x.reshape(batch, depth, *blocks, *sizes)
+    order = [axis for i in range(n) for axis in (2 + n + i, 2 + i)]
+    x = np.transpose(x, (0, 1, *order))
+    return x.reshape(batch, depth, *(size * block_size for size in sizes))
+
+
+def _space_to_depth(x, block_size, mode):
+    batch, depth, *sizes = x.shape
+    n = len(sizes)
+    split = ((size // block_size, block_size) for size in sizes)
+    x = x.reshape(batch, depth, *itertools.chain(*split))
+    places, blocks = range(2, 2 + 2 * n, 2), range(3, 3 + 2 * n, 2)
+    inner = (1, *blocks) if mode == "depth_first" else (*blocks, 1)
+    x = np.transpose(x, (0, *inner, *places))
+    channels = depth * block_size**n
+    return x.reshape(batch, channels, *(size // block_size for size in sizes))
+
+
+# ---------------------------------------------------------------- attention
+
+
+def _attention(query, key, value, mask, scale, causal=False):
+    logits = np.matmul(query, key.swapaxes(-1, -2)) * scale + mask
+    return np.matmul(_softmax(logits, axis=-1), value)
+
+
+# --------------------------------------------------------------------- CTC
+
+
+def _ctc_loss(logits, logit_length, labels, label_length, blank):
+    """Minus the log probability of the labels, by the forward recursion.
+
+    Its states are the labels with a blank before, between and after them.
+    """
+    batch, steps, classes = logits.shape
+    count = labels.shape[1]
+    states = np.full((batch, 2 * count + 1), blank)
+    states[:, 1::2] = np.clip(labels, 0, classes - 1)
+    emitted = np.take_along_axis(
+        _log_softmax(logits), states[:, None, :].astype(np.int64), axis=2
+    )
+    # A blank between two different labels may be left out.
+    skips = np.zeros(states.shape, bool)
+    skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
+    alpha = np.full(states.shape, -np.inf, logits.dtype)
+    alpha[:, 0] = 0
+    for step in range(steps):
+        before = _shifted(alpha, 1)
+        skipped = np.where(skips, _shifted(alpha, 2), -np.inf)
+        total = np.logaddexp(np.logaddexp(alpha, before), skipped)
+        running = (step < logit_length)[:, None]
+        alpha = np.where(running, total + emitted[:, step], alpha)
+    last = 2 * label_length.astype(np.int64)[:, None]
+    ends = np.take_along_axis(alpha, np.maximum(last - [0, 1], 0), axis=1)
+    with_label = np.where(last[:, 0] > 0, ends[:, 1], -np.inf)
+    return -np.logaddexp(ends[:, 0], with_label)
+
+
+def _shifted(alpha, by):
+    """The states `by` places before each."""
+    start = np.full((len(alpha), by), -np.inf, alpha.dtype)
+    return np.concatenate([start, alpha], axis=1)[:, : alpha.shape[1]]
+
+
+# ------------------------------------------------------------- data movement
+
+
+def _reshape(x, shape, special_zero=False):
+    shape = [int(dim) for dim in shape]
+    if special_zero:
+        shape = [x.shape[i] if dim == 0 else dim for i, dim in enumerate(shape)]
+    return x.reshape(shape)
+
+
+def _squeeze(x, axes=None):
+    if axes is None:
+        return np.squeeze(x)
+    rank = x.ndim
+    axes = {int(axis) % rank for axis in np.ravel(axes)}
+    # OpenVINO leaves an axis that is not 1 as it is.
+    return np.squeeze(x, tuple(axis for axis in axes if x.shape[axis] == 1))
+
+
+def _unsqueeze(x, axes):
+    return np.expand_dims(x, tuple(int(axis) for axis in np.ravel(axes)))
+
+
+def _transpose(x, order=None):
+    return np.transpose(x, None if order is None or not order.size else order)
+
+
+def _broadcast(x, shape, axes=None, mode="numpy"):
+    shape = tuple(int(dim) for dim in shape)
+    if mode == "explicit":
+        placed = [1] * len(shape)
+        for axis, dim in zip(axes, x.shape):
+            placed[axis] = dim
+        x = x.reshape(placed)
+    elif mode == "bidirectional":
+        shape = np.broadcast_shapes(x.shape, shape)
+    return np.broadcast_to(x, shape)
+
+
+def _pad(x, begin, end, value=None, pad_mode="constant"):
+    crop = tuple(
+        slice(max(-before, 0), x.shape[axis] - max(-after, 0))
+        for axis, (before, after) in enumerate(zip(begin.tolist(), end.tolist()))
+    )
+    widths = list(zip(np.maximum(begin, 0), np.maximum(end, 0)))
+    if pad_mode == "constant":
+        constant = 0 if value is None else value
+        return np.pad(x[crop], widths, constant_values=constant)
+    return np.pad(x[crop], widths, mode=pad_mode)
+
+
+def _slice(x, start, stop, step, axes=None):
+    axes = range(len(start)) if axes is None else axes.tolist()
+    index = [slice(None)] * x.ndim
+    bounds = zip(axes, start.tolist(), stop.tolist(), step.tolist())
+    for axis, first, last, stride in bounds:
+        # Python's slices clamp as OpenVINO's do, but for a bound that lies
+        # before the first element when going backwards.
+        dim = x.shape[axis]
+        if stride < 0 and last < -dim:
+            last = None
+        index[axis] = slice(first, last, stride)
+    return x[tuple(index)]
+
+
+def _concat(*arrays, axis):
+    return np.concatenate(arrays, axis=axis)
+
+
+def _split(x, axis, num_splits):
+    return tuple(np.split(x, num_splits, axis=int(axis)))
+
+
+def _variadic_split(x, axis, lengths):
+    axis = int(axis)
+    lengths = lengths.copy()
+    if -1 in lengths:
+        lengths[lengths == -1] = x.shape[axis] - (lengths.sum() + 1)
+    return tuple(np.split(x, np.cumsum(lengths)[:-1], axis=axis))
+
+
+def _reverse_sequence(x, lengths, batch_axis=0, seq_axis=1):
+    position = np.arange(x.shape[seq_axis])
+    lengths = lengths.reshape(-1, 1)
+    index = np.where(position < lengths, lengths - 1 - position, position)
+    if batch_axis > seq_axis:
+        index = index.T
+    shape = [1] * x.ndim
+    shape[batch_axis] = x.shape[batch_axis]
+    shape[seq_axis] = x.shape[seq_axis]
+    return np.take_along_axis(x, index.reshape(shape), seq_axis)
+
+
+# ------------------------------------------------------ gathering, scattering
+
+
+def _gather(x, indices, axis, batch_dims=0):
+    axis = int(axis) % x.ndim
+    dim = x.shape[axis]
+    if batch_dims:
+        return _gather_batched(x, indices, axis, batch_dims % indices.ndim)
+    try:
+        return np.take(x, indices, axis=axis)
+    except IndexError:
+        # OpenVINO gives zeros where an index is out of bounds.
+        known = (indices >= -dim) & (indices < dim)
+        found = np.take(x, np.where(known, indices, 0), axis=axis) if dim else 0
+        shape = x.shape[:axis] + indices.shape + x.shape[axis + 1 :]
+        rest = (1,) * (x.ndim - axis - 1)
+        return np.where(known.reshape(known.shape + rest), found, 0) + np.zeros(
+            shape, x.dtype
+        )
+
+
+def _gather_batched(x, indices, axis, batch_dims):
+    batch = indices.shape[:batch_dims]
+    x = np.broadcast_to(x, batch + x.shape[batch_dims:])
+    count = math.prod(batch)
+    rows = x.reshape((count,) + x.shape[batch_dims:])
+    wanted = indices.reshape((count,) + indices.shape[batch_dims:])
+    taken = [np.take(r, i, axis - batch_dims) for r, i in zip(rows, wanted)]
+    inner = (
+        x.shape[batch_dims:axis]
+        + indices.shape[batch_dims:]
+        + x.shape[axis + 1 :]
+    )
+    return np.array(taken, dtype=x.dtype).reshape(batch + inner)
+
+
+def _gather_nd(x, indices, batch_dims=0):
+    batch = np.indices(x.shape[:batch_dims], sparse=True)
+    trailing = indices.ndim - 1 - batch_dims
+    batch = tuple(b.reshape(b.shape + (1,) * trailing) for b in batch)
+    return x[batch + tuple(np.moveaxis(indices, -1, 0))]
+
+
+def _gather_elements(x, indices, axis):
+    return np.take_along_axis(x, indices, axis)
+
+
+_SCATTERS = {
+    "sum": np.add,
+    "prod": np.multiply,
+    "min": np.minimum,
+    "max": np.maximum,
+}
+
+
+def _scatter(x, index, updates, reduction):
+    result = x.copy()
+    if reduction == "none":
+        result[index] = updates
+    else:
+        _SCATTERS[reduction].at(result, index, updates)
+    return result
+
+
+def _slice_scatter(x, updates, start, stop, step, axes):
+    result = x.copy()
+    _slice(result, start, stop, step, axes)[...] = updates
+    return result
+
+
+def _scatter_nd_update(x, indices, updates, reduction="none"):
+    return _scatter(x, tuple(np.moveaxis(indices, -1, 0)), updates, reduction)
+
+
+def _scatter_update(x, indices, updates, axis):
+    axis = int(axis) % x.ndim
+    return _scatter(x, (slice(None),) * axis + (indices,), updates, "none")
+
+
+def _scatter_elements_update(
+    x, indices, updates, axis, reduction="none", use_init_val=True
+):
+    axis = int(axis) % x.ndim
+    index = list(np.indices(indices.shape, sparse=True))
+    index[axis] = indices
+    index = tuple(index)
+    if reduction == "mean":
+        total = _scatter(x, index, updates, "sum")
+        ones = np.ones(x.shape, np.int64)
+        return total / _scatter(ones, index, np.ones_like(indices), "sum")
+    if not use_init_val and reduction != "none":
+        neutral = {"sum": 0, "prod": 1}
+        x = x.copy()
+        if reduction in neutral:
+            x[index] = neutral[reduction]
+        else:
+            x[index] = updates
+    return _scatter(x, index, updates, reduction)
+
+
+# ------------------------------------------------------- sorting, searching
+
+
+def _top_k(
+    x,
+    k,
+    axis=-1,
+    mode="max",
+    sort="value",
+    index_element_type="i32",
+    stable=True,
+):
+    order = _argsort(x, axis, descending=mode == "max")
+    order = np.take(order, np.arange(int(k)), axis=axis)
+    if sort == "index":
+        order = np.sort(order, axis=axis)
+    return np.take_along_axis(x, order, axis), order
+
+
+def _argsort(x, axis, descending):
+    if not descending:
+        return np.argsort(x, axis=axis, kind="stable")
+    # Sorted backwards, so that equal values keep their order.
+    last = x.shape[axis] - 1
+    backwards = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
+    return last - np.flip(backwards, axis)
+
+
+def _non_zero(x, output_type="i64"):
+    return np.array(np.nonzero(np.atleast_1d(x)))
+
+
+def _search_sorted(sequence, values, right_mode=False, output_type="i64"):
+    side = "right" if right_mode else "left"
+    if sequence.ndim == 1:
+        return np.searchsorted(sequence, values, side)
+    rows = sequence.reshape(-1, sequence.shape[-1])
+    wanted = values.reshape(-1, values.shape[-1])
+    found = [np.searchsorted(r, v, side) for r, v in zip(rows, wanted)]
+    return np.reshape(found, values.shape)
+
+
+# ------------------------------------------------------------------ creation
+
+
+def _range(start, stop, step, output_type):
+    dtype = numpy_dtype(from_ov_name(output_type))
+    return np.arange(start.item(), stop.item(), step.item()).astype(dtype)
+
+
+def _one_hot(indices, depth, on_value, off_value, axis=-1, negative_indices_mode="ignore_negative"):
+    labels = np.arange(int(depth)).astype(indices.dtype)
+    axis = axis % (indices.ndim + 1)
+    shape = [1] * (indices.ndim + 1)
+    shape[axis] = -1
+    hit = np.expand_dims(indices, axis) == labels.reshape(shape)
+    return np.where(hit, on_value, off_value)
+
+
+# -------------------------------------------------------------------- Fourier
+
+
+def _complex(x):
+    return x[..., 0] + 1j * x[..., 1]
+
+
+def _real_pair(x):
+    return np.stack([x.real, x.imag], axis=-1)
+
+
+def _fourier(transform, takes_complex, gives_complex):
+    def kernel(x, axes, signal_size=None):
+        signal = _complex(x) if takes_complex else x
+        axes = [int(axis) % signal.ndim for axis in axes]
+        if signal_size is not None:
+            signal_size = [
+                signal.shape[axis] if size < 0 else size
+                for axis, size in zip(axes, signal_size.tolist())
+            ]
+        result = transform(signal, s=signal_size, axes=axes)
+        return _real_pair(result) if gives_complex else result
+
+    return kernel
+
+
+KERNELS = {
+    # arithmetic
+    "Abs": np.abs,
+    "Add": np.add,
+    "Ceiling": np.ceil,
+    "Clamp": _clamp,
+    "Convert": _convert,
+    "Divide": _divide,
+    "Erf": _erf,
+    "Exp": np.exp,
+    "Floor": np.floor,
+    "FloorMod": np.mod,
+    "IsFinite": np.isfinite,
+    "IsInf": _is_inf,
+    "IsNaN": np.isnan,
+    "Log": np.log,
+    "Maximum": np.maximum,
+    "Minimum": np.minimum,
+    "Mod": np.fmod,
+    "Multiply": np.multiply,
+    "Negative": np.negative,
+    "Power": _power,
+    "Round": lambda x, mode="half_to_even": np.round(x),
+    "Sign": np.sign,
+    "Sqrt": np.sqrt,
+    "SquaredDifference": lambda x1, x2: np.square(x1 - x2),
+    "Subtract": np.subtract,
+    # trigonometry
+    "Acos": np.arccos,
+    "Acosh": np.arccosh,
+    "Asin": np.arcsin,
+    "Asinh": np.arcsinh,
+    "Atan": np.arctan,
+    "Atanh": np.arctanh,
+    "Cos": np.cos,
+    "Cosh": np.cosh,
+    "Sin": np.sin,
+    "Sinh": np.sinh,
+    "Tan": np.tan,
+    "Tanh": np.tanh,
+    # comparison and logic
+    "Equal": np.equal,
+    "Greater": np.greater,
+    "GreaterEqual": np.greater_equal,
+    "Less": np.less,
+    "LessEqual": np.less_equal,
+    "LogicalAnd": np.logical_and,
+    "LogicalNot": np.logical_not,
+    "LogicalOr": np.logical_or,
+    "LogicalXor": np.logical_xor,
+    "NotEqual": np.not_equal,
+    "Select": np.where,
+    # bits
+    "BitwiseAnd": np.bitwise_and,
+    "BitwiseLeftShift": np.left_shift,
+    "BitwiseNot": np.bitwise_not,
+    "BitwiseOr": np.bitwise_or,
+    "BitwiseRightShift": np.right_shift,
+    "BitwiseXor": np.bitwise_xor,
+    # activations
+    "Elu": _elu,
+    "Gelu": _gelu,
+    "HSigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
+    "HSwish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "HardSigmoid": _hard_sigmoid,
+    "LogSoftmax": _log_softmax,
+    "Mish": lambda x: x * np.tanh(_softplus(x)),
+    "PRelu": _prelu,
+    "Relu": lambda x: np.maximum(x, 0),
+    "Selu": _selu,
+    "Sigmoid": _sigmoid,
+    "SoftPlus": _softplus,
+    "SoftSign": lambda x: x / (1 + np.abs(x)),
+    "Softmax": _softmax,
+    "Swish": _swish,
+    # reductions
+    "CumSum": _cum_sum,
+    "ReduceL1": _reduction(_l1),
+    "ReduceL2": _reduction(_l2),
+    "ReduceLogicalAnd": _reduction(np.all),
+    "ReduceLogicalOr": _reduction(np.any),
+    "ReduceMax": _reduction(np.max),
+    "ReduceMean": _reduction(np.mean),
+    "ReduceMin": _reduction(np.min),
+    "ReduceProd": _reduction(np.prod),
+    "ReduceSum": _reduction(np.sum),
+    # linear algebra
+    "Einsum": _einsum,
+    "MatMul": _mat_mul,
+    # convolution and pooling
+    "AdaptiveAvgPool": _adaptive(np.mean),
+    # The places of the maxima, its other output, no op asks for.
+    "AdaptiveMaxPool": lambda x, sizes, **_: (_adaptive(np.max)(x, sizes),),
+    "AvgPool": _avg_pool,
+    "Col2Im": _col2im,
+    "Convolution": _convolution,
+    "ConvolutionBackpropData": _convolution_backprop_data,
+    "DepthToSpace": _depth_to_space,
+    "ExtractImagePatches": _extract_image_patches,
+    "GroupConvolution": _group_convolution,
+    "MaxPool": _max_pool,
+    "SpaceToDepth": _space_to_depth,
+    # attention and CTC
+    "CTCLoss": _ctc_loss,
+    "ScaledDotProductAttention": _attention,
+    # data movement
+    "Broadcast": _broadcast,
+    "Concat": _concat,
+    "Pad": _pad,
+    "Reshape": _reshape,
+    "ReverseSequence": _reverse_sequence,
+    "Roll": lambda x, shift, axes: np.roll(x, shift.tolist(), axes.tolist()),
+    "ShapeOf": lambda x, output_type="i64": np.array(x.shape, np.int64),
+    "Slice": _slice,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Tile": lambda x, repeats: np.tile(x, repeats),
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+    "VariadicSplit": _variadic_split,
+    # gathering and scattering
+    "Gather": _gather,
+    "GatherElements": _gather_elements,
+    "GatherND": _gather_nd,
+    "ScatterElementsUpdate": _scatter_elements_update,
+    "ScatterNDUpdate": _scatter_nd_update,
+    "ScatterUpdate": _scatter_update,
+    "SliceScatter": _slice_scatter,
+    # sorting and searching
+    "NonZero": _non_zero,
+    "SearchSorted": _search_sorted,
+    "TopK": _top_k,
+    # creation
+    "OneHot": _one_hot,
+    "Range": _range,
+    # Fourier
+    "DFT": _fourier(np.fft.fftn, True, True),
+    "IDFT": _fourier(np.fft.ifftn, True, True),
+    "IRDFT": _fourier(np.fft.irfftn, True, False),
+    "RDFT": _fourier(np.fft.rfftn, False, True),
+}

@@ -1,0 +1,2 @@
+class OpenvinoLayer:
+    """The base of layers on this backend; it adds nothing."""

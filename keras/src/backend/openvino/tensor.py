@@ -1,0 +1,560 @@
+"""`OpenVINOKerasTensor`: a value, or a node whose value is not known yet."""
+
+import functools
+import sys
+import weakref
+
+import numpy as np
+import openvino as ov
+
+from keras.src import tree
+from keras.src.backend.common import KerasVariable
+from keras.src.backend.openvino import evaluate
+from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.dtypes import dtype_name
+from keras.src.backend.openvino.dtypes import numpy_dtype
+from keras.src.backend.openvino.dtypes import ov_name
+from keras.src.backend.openvino.dtypes import ov_to_keras_type
+from keras.src.backend.openvino.dtypes import result_type
+from keras.src.backend.openvino.dtypes import standardize
+
+
+class OpenVINOKerasTensor:
+    """A tensor of the OpenVINO backend.
+
+    It is concrete (its value is known), pending (everything it depends on is
+    concrete, and it is computed when somebody looks) or symbolic (it depends
+    on an input of a trace). `OpenVINOKerasTensor(output)` is the symbolic
+    tensor of an `openvino.Output`; the others come from `convert_to_tensor`
+    and from ops.
+
+    Attributes:
+        dtype: Keras's name of the dtype.
+        shape: a tuple of integers; `None` for a dim that a symbolic tensor
+            does not know. Where the shape of a pending tensor depends on
+            values, asking for it computes them.
+        ndim: the number of dims.
+        output: the `openvino.Output`: of the traced graph, of the graph to
+            compute, or a Constant with the value.
+    """
+
+    # NumPy leaves `array + tensor` to the tensor.
+    __array_priority__ = 100
+
+    # What a tensor does not have; creating one sets what it has.
+    _value = None
+    _node = None
+    _index = 0
+    _output = None
+    _shape = None
+
+    def __init__(self, output):
+        self._output = output
+        self.dtype = ov_to_keras_type(output.element_type)
+
+    @property
+    def shape(self):
+        shape = self._shape
+        if shape is None:
+            shape = self._shape = self._find_shape()
+        return shape
+
+    def _find_shape(self):
+        if self._output is not None:
+            return _partial_shape(self._output, "shape")
+        if self._value is None:
+            shape = self._node.outputs[self._index][1]
+            if shape is not None:
+                return shape
+        return value_of(self).shape
+
+    @property
+    def ndim(self):
+        return len(self.shape)
+
+    @property
+    def size(self):
+        """The number of elements; `None` where a dim is not known."""
+        if None in self.shape:
+            return None
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def output(self):
+        if self._output is not None:
+            return self._output
+        if self._pending():
+            return _graph_output(self._node, self._index)
+        return graph.shared_constant(self._value)
+
+    def _pending(self):
+        """Whether the value is not known; takes it if the node has it."""
+        node = self._node
+        if node is None:
+            return False
+        if node.values is None:
+            return True
+        self._value = node.values[self._index]
+        self._node = None
+        return False
+
+    def numpy(self):
+        return np.array(value_of(self))
+
+    def __array__(self, dtype=None, copy=None):
+        value = value_of(self)
+        if dtype is not None and value.dtype != dtype:
+            return value.astype(dtype)
+        if copy:
+            return value.copy()
+        view = value.view()
+        view.flags.writeable = False  # compiled models may share the memory
+        return view
+
+    def item(self):
+        return value_of(self).item()
+
+    def tolist(self):
+        return value_of(self).tolist()
+
+    def __bool__(self):
+        return bool(value_of(self))
+
+    def __int__(self):
+        return int(self._scalar())
+
+    def __float__(self):
+        return float(self._scalar())
+
+    def __complex__(self):
+        return complex(self._scalar())
+
+    def __index__(self):
+        value = self._scalar()
+        if value.dtype.kind not in "iu":
+            raise TypeError(
+                "Only integer tensors can be used as an index. "
+                f"Received a tensor of dtype {self.dtype}."
+            )
+        return int(value)
+
+    def _scalar(self):
+        if self.ndim > 0:
+            raise TypeError(
+                "Only scalar tensors can be converted to Python scalars. "
+                f"Received a tensor of shape {self.shape}."
+            )
+        return value_of(self)
+
+    def __len__(self):
+        if self.ndim == 0:
+            raise TypeError("len() of a 0-d tensor.")
+        length = self.shape[0]
+        if length is None:
+            raise TypeError(
+                "len() of a symbolic tensor whose first dim is not known: "
+                f"shape={self.shape}. Use `keras.ops.shape(x)[0]`."
+            )
+        return length
+
+    def __iter__(self):
+        if self.ndim == 0:
+            raise TypeError("Iteration over a 0-d tensor.")
+        return (self[i] for i in range(len(self)))
+
+    def __hash__(self):
+        return id(self)
+
+    def __format__(self, spec):
+        if self._output is None and self.ndim == 0:
+            return format(value_of(self).item(), spec)
+        return format(str(self), spec)
+
+    def __repr__(self):
+        text = f"<OpenVINOKerasTensor shape={self.shape}, dtype={self.dtype}"
+        if self._output is not None:
+            return f"{text}, symbolic>"
+        return f"{text}, value={value_of(self)!r}>"
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        if self._output is not None:
+            return self
+        return concrete(value_of(self).copy())
+
+    def __reduce__(self):
+        return concrete, (np.array(value_of(self)),)
+
+
+def _partial_shape(output, what):
+    shape = output.partial_shape
+    if shape.rank.is_dynamic:
+        raise ValueError(
+            f"The {what} of the result of {output.get_node().get_type_name()} "
+            "is not known, not even its rank, which every Keras op needs."
+        )
+    return tuple(
+        None if dim.is_dynamic else dim.get_length()
+        for dim in (shape[i] for i in range(shape.rank.get_length()))
+    )
+
+
+def concrete(value):
+    """The tensor of a `numpy.ndarray` that nobody else writes to."""
+    tensor = _new(OpenVINOKerasTensor)
+    tensor._value = value
+    tensor._shape = value.shape
+    tensor.dtype = dtype_name(value.dtype)
+    return tensor
+
+
+_new = OpenVINOKerasTensor.__new__
+
+
+def pending(node, index):
+    """The tensor of an output of a pending `graph.Node`."""
+    tensor = _new(OpenVINOKerasTensor)
+    tensor._node = node
+    tensor._index = index
+    tensor.dtype, tensor._shape = node.outputs[index]
+    node.users.append(weakref.ref(tensor))
+    return tensor
+
+
+def symbolic(dtype, shape):
+    """The tensor of a new Parameter; `None` for a dim that is dynamic."""
+    tensor = OpenVINOKerasTensor(graph.parameter(dtype, shape))
+    tensor._shape = tuple(shape)
+    return tensor
+
+
+def is_symbolic(x):
+    """Whether `x` is a tensor that depends on an input of a trace."""
+    return isinstance(x, OpenVINOKerasTensor) and x._output is not None
+
+
+def value_of(tensor):
+    """The `numpy.ndarray` of a tensor, computed if it is pending."""
+    if tensor._value is None:
+        if tensor._output is not None:
+            raise ValueError(_symbolic_message(tensor))
+        if tensor._pending():
+            evaluate.evaluate([tensor._node])
+            tensor._pending()
+    return tensor._value
+
+
+def _symbolic_message(tensor):
+    return (
+        f"{_asker()} needs the value of a symbolic tensor "
+        f"(shape={tensor.shape}, dtype={tensor.dtype}), which has none until "
+        "the compiled model runs; compute with `keras.ops` (`ops.cond`, "
+        "`ops.while_loop`, `ops.where`, `ops.shape`) instead of Python or "
+        "NumPy."
+    )
+
+
+def _asker():
+    """The op or layer whose code is running, for an error's first words."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        path = frame.f_code.co_filename.replace("\\", "/")
+        owner = frame.f_locals.get("self")
+        if "/backend/openvino/" not in path and hasattr(owner, "_auto_name"):
+            return f"{owner.__class__.__name__} ({owner.name})"
+        if path.endswith(_OP_FILES):
+            return f"`{frame.f_code.co_name}`"
+        frame = frame.f_back
+    return "The code"
+
+
+_OP_FILES = tuple(
+    f"/keras/src/ops/{name}.py"
+    for name in ("core", "image", "linalg", "math", "nn", "numpy")
+)
+
+
+def _graph_output(node, index):
+    """The `openvino.Output` of a pending node, known values as Constants."""
+    built = {}
+    for each in graph.topological_order([node]):
+        inputs = [
+            built[operand[0]].output(operand[1])
+            if operand.__class__ is tuple and operand[0] in built
+            else graph.shared_constant(evaluate.value(operand))
+            for operand in each.inputs
+        ]
+        built[each] = graph.build(each.type, inputs, dict(each.attributes))
+    return built[node].output(index)
+
+
+# ------------------------------------------------------------ making graphs
+
+
+def apply(type, *inputs, **attributes):
+    """Adds an operation to the graph.
+
+    Args:
+        type: the operation's name in OpenVINO's opset, or in `custom`.
+        *inputs: its inputs in order. A tensor is data. An integer, or a list
+            or tuple of integers, is a constant that shape inference needs
+            (axes, a target shape); a list with 0-d integer tensors in it
+            becomes a 1-d tensor of them.
+        **attributes: the operation's attributes; hashable.
+
+    Returns:
+        A tensor, or a tuple of tensors for more than one output. It is
+        symbolic if an input is, and pending otherwise.
+    """
+    operands, specs = [], []
+    for x in inputs:
+        if x.__class__ is not OpenVINOKerasTensor:
+            x = _constant_input(x)
+            if x.__class__ is not OpenVINOKerasTensor:
+                operands.append(_integers(x))
+                specs.append(("=", x))
+                continue
+        if x._output is not None:
+            return _trace(type, inputs, attributes)
+        operand, spec = _operand(x)
+        operands.append(operand)
+        specs.append(spec)
+    attributes = tuple(attributes.items())
+    outputs = graph.infer(type, attributes, tuple(specs))
+    node = graph.Node(type, attributes, tuple(operands), tuple(specs), outputs)
+    if len(outputs) == 1:
+        return pending(node, 0)
+    return tuple(pending(node, index) for index in range(len(outputs)))
+
+
+def _constant_input(x):
+    if x.__class__ in (OpenVINOKerasTensor, int):
+        return x
+    if isinstance(x, (list, tuple)):
+        if any(isinstance(item, OpenVINOKerasTensor) for item in x):
+            return stack_integers(x)
+        return tuple(map(int, x))
+    if isinstance(x, np.ndarray):
+        return tuple(x.tolist()) if x.ndim else x.item()
+    return int(x)
+
+
+def stack_integers(items):
+    """The 1-d int64 tensor of integers and 0-d integer tensors."""
+    parts = [
+        apply("Unsqueeze", convert_to_tensor(item, "int64"), (0,))
+        for item in items
+    ]
+    return apply("Concat", *parts, axis=0)
+
+
+@functools.lru_cache(maxsize=4096)
+def _integers(value):
+    return np.array(value, dtype=np.int64)
+
+
+def _operand(x):
+    """What a new `graph.Node` keeps of a tensor, and its spec."""
+    node = x._node
+    if node is not None and node.values is None:
+        spec = node.outputs[x._index]
+        if spec[1] is not None and node.depth < evaluate.MAX_DEPTH:
+            return (node, x._index), spec
+    value = value_of(x)
+    return value, (x.dtype, value.shape)
+
+
+def _trace(type, inputs, attributes):
+    outputs = [_traced_input(_constant_input(x)) for x in inputs]
+    results = graph.build(type, outputs, attributes).outputs()
+    if len(results) == 1:
+        return OpenVINOKerasTensor(results[0])
+    return tuple(map(OpenVINOKerasTensor, results))
+
+
+def _traced_input(x):
+    if x.__class__ is not OpenVINOKerasTensor:
+        return graph.constant(_integers(x))
+    if x._output is not None:
+        return x._output
+    # Computed now, in full precision, rather than by the compiled model.
+    return graph.shared_constant(value_of(x))
+
+
+# ----------------------------------------------------------------- converting
+
+
+def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
+    """The tensor of `x`.
+
+    Args:
+        x: a tensor, a variable, an array, a Python scalar, nested lists of
+            these, an `openvino.Output` or `openvino.Tensor`, or anything that
+            NumPy can make an array of. Arrays are copied.
+        dtype: a Keras dtype; by default that of `x`. Python integers are
+            int32 (int64 or uint64 where they do not fit), Python floats
+            `floatx`.
+        sparse, ragged: must not be true; OpenVINO has no such tensors.
+
+    Returns:
+        An `OpenVINOKerasTensor`.
+    """
+    if sparse or ragged:
+        kind = "sparse" if sparse else "ragged"
+        raise ValueError(
+            f"OpenVINO has no {kind} tensors. Received: {kind}=True"
+        )
+    if x.__class__ is OpenVINOKerasTensor:
+        return x if dtype is None else cast(x, dtype)
+    if isinstance(x, KerasVariable):
+        return convert_to_tensor(x.value, dtype)
+    if isinstance(x, ov.Output):
+        return convert_to_tensor(OpenVINOKerasTensor(x), dtype)
+    if isinstance(x, ov.Tensor):
+        x = x.data
+    if isinstance(x, (list, tuple)) and any(
+        isinstance(leaf, (OpenVINOKerasTensor, KerasVariable))
+        for leaf in tree.flatten(x)
+    ):
+        return _stack(x, dtype)
+    return concrete(
+        _new_array(x, None if dtype is None else standardize(dtype))
+    )
+
+
+def _new_array(x, dtype):
+    """A new `numpy.ndarray` of a Keras dtype with the values of `x`."""
+    if dtype is not None:
+        if x.__class__ in (int, float, bool):
+            return _scalar(x, dtype)
+        with np.errstate(all="ignore"):
+            return _as_array(x).astype(numpy_dtype(dtype), order="C")
+    array = _as_array(x)
+    if array.dtype.kind in "if" and not _has_dtype(x):
+        wanted = _python_dtype(array)
+        return array.astype(wanted, order="C")
+    numpy_dtype(array.dtype.name)  # an error for what OpenVINO cannot hold
+    return np.array(array, order="C") if array is x else array
+
+
+def _as_array(x):
+    try:
+        array = np.asarray(x)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise type(error)(
+            f"Cannot convert a {x.__class__.__name__} to a tensor: {error}"
+        ) from error
+    if array.dtype.kind not in "biuf" and array.dtype.name not in _ML_DTYPES:
+        raise TypeError(
+            f"Cannot convert a {x.__class__.__name__} of NumPy dtype "
+            f"{array.dtype} to a tensor; OpenVINO tensors hold numbers and "
+            "booleans."
+        )
+    return array
+
+
+_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+
+
+def _has_dtype(x):
+    """Whether `x`, or the first leaf of a nested list, has its own dtype."""
+    while isinstance(x, (list, tuple)) and len(x) > 0:
+        x = x[0]
+    return hasattr(x, "dtype")
+
+
+def _python_dtype(array):
+    """The NumPy dtype of a tensor of Python numbers."""
+    if array.dtype.kind == "f":
+        return numpy_dtype(result_type(float))
+    if array.dtype.kind == "i" and array.size:
+        low, high = array.min(), array.max()
+        bounds = np.iinfo(np.int32)
+        if low < bounds.min or high > bounds.max:
+            return array.dtype
+    return np.dtype(np.int32)
+
+
+def _stack(items, dtype):
+    """The tensor of nested lists with tensors in them."""
+    parts = [
+        _stack(item, None)
+        if isinstance(item, (list, tuple))
+        else convert_to_tensor(item)
+        for item in items
+    ]
+    if dtype is None:
+        dtype = result_type(*[part.dtype for part in parts])
+    parts = [apply("Unsqueeze", cast(part, dtype), (0,)) for part in parts]
+    return apply("Concat", *parts, axis=0)
+
+
+def cast(x, dtype):
+    """`x` as a tensor of the Keras dtype `dtype`."""
+    dtype = standardize(dtype)
+    if x.__class__ is not OpenVINOKerasTensor:
+        return convert_to_tensor(x, dtype)
+    return _cast_tensor(x, dtype)
+
+
+def _cast_tensor(x, dtype):
+    if x.dtype == dtype:
+        return x
+    return apply("Convert", x, destination_type=ov_name(dtype))
+
+
+def promote(*operands):
+    """The operands as tensors of one dtype, by Keras's promotion rules.
+
+    Args:
+        *operands: tensors, or what `convert_to_tensor` takes. A Python scalar
+            takes the dtype of the tensors, as do NumPy's 64-bit scalars,
+            which are what NumPy's functions make of Python scalars. The types
+            `int` and `float` take part in the promotion only.
+
+    Returns:
+        A tuple of tensors, one for each operand that is not a type.
+    """
+    operands = [x if x.__class__ in _READY else _ready(x) for x in operands]
+    dtype = result_type(
+        *[
+            x.dtype
+            if x.__class__ is OpenVINOKerasTensor
+            else x
+            if x.__class__ is type
+            else x.__class__
+            for x in operands
+        ]
+    )
+    return tuple(
+        [
+            _cast_tensor(x, dtype)
+            if x.__class__ is OpenVINOKerasTensor
+            else concrete(_scalar(x, dtype))
+            for x in operands
+            if x.__class__ is not type
+        ]
+    )
+
+
+_READY = frozenset((OpenVINOKerasTensor, int, float, type))
+
+
+def _ready(x):
+    """`x` as something of `_READY`."""
+    if isinstance(x, np.float64):
+        return float(x)
+    if isinstance(x, np.int64):
+        return int(x)
+    return convert_to_tensor(x)
+
+
+def _scalar(x, dtype):
+    """The 0-d `numpy.ndarray` of a Python number."""
+    try:
+        return np.array(x, dtype=numpy_dtype(dtype))
+    except (OverflowError, ValueError):  # wraps, as NumPy's casts do
+        with np.errstate(all="ignore"):
+            return np.array(x).astype(numpy_dtype(dtype))

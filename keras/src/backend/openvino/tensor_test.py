@@ -1,0 +1,225 @@
+import copy
+import pickle
+
+import ml_dtypes
+import numpy as np
+import openvino as ov
+import pytest
+
+from keras.src import backend
+from keras.src import layers
+from keras.src import ops
+from keras.src.backend.openvino.dtypes import NUMPY_DTYPES
+from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
+from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import cast
+from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import promote
+from keras.src.backend.openvino.tensor import symbolic
+from keras.src.backend.openvino.testing import run_compiled
+
+ALL_DTYPES = sorted(NUMPY_DTYPES)
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
+def test_values_come_back_as_they_were(dtype, shape):
+    array = np.ones(shape).astype(NUMPY_DTYPES[dtype])
+    tensor = convert_to_tensor(array)
+    assert (tensor.dtype, tensor.shape, tensor.ndim) == (
+        dtype,
+        shape,
+        len(shape),
+    )
+    result = ops.convert_to_numpy(tensor)
+    assert result.dtype == array.dtype
+    np.testing.assert_array_equal(result, array)
+    assert tensor.output.element_type == OPENVINO_DTYPES[dtype]
+    assert list(tensor.output.shape) == list(shape)
+
+
+@pytest.mark.parametrize(
+    "value, dtype",
+    [
+        (True, "bool"),
+        (3, "int32"),
+        (2**40, "int64"),
+        (0.5, "float32"),
+        ([1, 2], "int32"),
+        ([1, 2.5], "float32"),
+        ([True, False], "bool"),
+        ([], "float32"),
+        (np.float64(3), "float64"),
+        ([np.float16(3)], "float16"),
+        (np.arange(3, dtype="uint16"), "uint16"),
+        (range(3), "int32"),
+    ],
+)
+def test_dtypes_of_what_is_converted(value, dtype):
+    tensor = convert_to_tensor(value)
+    assert tensor.dtype == dtype
+    np.testing.assert_array_equal(tensor, value)
+
+
+@pytest.mark.parametrize("value", ["text", None, {"a": 1}, np.array(["a"])])
+def test_what_cannot_be_converted(value):
+    with pytest.raises((TypeError, ValueError)):
+        convert_to_tensor(value)
+
+
+def test_complex_numbers_are_an_error_that_says_so():
+    with pytest.raises(TypeError, match="complex"):
+        convert_to_tensor(1j)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "ragged"])
+def test_sparse_and_ragged_are_refused(kind):
+    with pytest.raises(ValueError, match=kind):
+        convert_to_tensor([1.0], **{kind: True})
+
+
+def test_lists_with_tensors_in_them_are_stacked():
+    x = convert_to_tensor([1.0, 2.0])
+    stacked = convert_to_tensor([x, [3, 4], (x * 2.0)])
+    np.testing.assert_array_equal(stacked, [[1, 2], [3, 4], [2, 4]])
+    (traced,) = run_compiled(
+        lambda a: convert_to_tensor([a, a + 1.0]), np.ones(2, "float32")
+    )
+    np.testing.assert_array_equal(traced, [[1, 1], [2, 2]])
+
+
+def test_an_array_that_was_converted_is_nobody_elses():
+    array = np.zeros(3)
+    tensor = convert_to_tensor(array)
+    array[0] = 5
+    np.testing.assert_array_equal(tensor, [0, 0, 0])
+    mine = ops.convert_to_numpy(tensor)
+    mine[0] = 5
+    np.testing.assert_array_equal(tensor, [0, 0, 0])
+    with pytest.raises(ValueError, match="read-only"):
+        np.asarray(tensor)[0] = 5
+
+
+def test_an_openvino_output_or_tensor_is_taken():
+    constant = ov.opset16.constant([1.0, 2.0], ov.Type.f32)
+    tensor = convert_to_tensor(constant.output(0))
+    assert isinstance(tensor, OpenVINOKerasTensor)
+    assert tensor.output.get_node().get_type_name() == "Constant"
+    np.testing.assert_array_equal(
+        convert_to_tensor(ov.Tensor(np.array([1, 2]))), [1, 2]
+    )
+
+
+CASTS = [
+    ("float32", "int32", [2.7, -2.7, 0.0], [2, -2, 0]),
+    ("float32", "bool", [0.5, 0.0, np.nan], [True, False, True]),
+    ("int32", "uint8", [255, 256, -1], [255, 0, 255]),
+    ("int64", "int32", [2**32 + 5, -1, 7], [5, -1, 7]),
+    ("bool", "float16", [True, False, True], [1, 0, 1]),
+    ("float64", "bfloat16", [1 + 2**-9, 3, np.inf], [1, 3, np.inf]),
+    ("float32", "float8_e4m3fn", [1.0, 1.06, 2.0], [1.0, 1.0, 2.0]),
+]
+
+
+@pytest.mark.parametrize("source, target, values, expected", CASTS)
+def test_cast(source, target, values, expected):
+    x = convert_to_tensor(np.array(values).astype(NUMPY_DTYPES[source]))
+    y = cast(x, target)
+    assert y.dtype == target
+    result = ops.convert_to_numpy(y).astype("float64")
+    np.testing.assert_array_equal(result, np.array(expected, "float64"))
+
+
+@pytest.mark.parametrize(
+    "operands, dtype",
+    [
+        (("int32", 1.5), "float32"),
+        (("uint8", 2), "uint8"),
+        (("bfloat16", 2.5), "bfloat16"),
+        (("float16", "bfloat16"), "float32"),
+        (("int64", "int32"), "int64"),
+        (("int64", "float32"), "float32"),
+        (("int64", float), "float32"),
+        (("float64", "float32"), "float64"),
+        (("uint64", 1), "uint64"),
+        (("float32", np.float64(2)), "float32"),
+        (("bool", True), "bool"),
+    ],
+)
+def test_promotion(operands, dtype):
+    operands = [
+        convert_to_tensor(np.ones(2), x) if isinstance(x, str) else x
+        for x in operands
+    ]
+    for tensor in promote(*operands):
+        assert tensor.dtype == dtype
+
+
+def test_a_shape_that_does_not_fit_is_named():
+    with pytest.raises(ValueError, match=r"Add.*float32\[2,3\].*float32\[4\]"):
+        convert_to_tensor(np.ones((2, 3), "float32")) + np.ones(4, "float32")
+
+
+def test_python_protocols():
+    x = convert_to_tensor([[1, 2], [3, 4]])
+    assert len(x) == 2
+    assert [row.tolist() for row in x] == [[1, 2], [3, 4]]
+    scalar = convert_to_tensor(3)
+    assert (int(scalar), float(scalar), bool(scalar)) == (3, 3.0, True)
+    assert list(range(5))[scalar] == 3
+    assert f"{convert_to_tensor(0.5):.2f}" == "0.50"
+    assert "array([[1, 2]" in repr(x)
+    for function in (int, float):
+        with pytest.raises(TypeError, match="scalar"):
+            function(x)
+    with pytest.raises(TypeError, match="0-d"):
+        len(scalar)
+    with pytest.raises(TypeError, match="0-d"):
+        iter(scalar)
+    with pytest.raises(TypeError, match="integer"):
+        [1][convert_to_tensor(0.5)]
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(x)
+
+
+def test_copies_and_pickles():
+    x = ops.sin(convert_to_tensor([1.0, 2.0]))
+    for twin in (copy.copy(x), copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+        np.testing.assert_array_equal(twin, x)
+        assert twin.dtype == x.dtype
+
+
+def test_numpy_leaves_operators_to_the_tensor():
+    x = convert_to_tensor([1.0, 2.0])
+    for y in (np.ones(2, "float32") + x, np.float32(1) + x, 1 + x):
+        assert isinstance(y, OpenVINOKerasTensor)
+        np.testing.assert_array_equal(y, [2, 3])
+
+
+def test_a_symbolic_tensor_has_no_value():
+    x = symbolic("float32", (None, 3))
+    assert x.shape == (None, 3)
+    assert "symbolic" in repr(x)
+    with pytest.raises(ValueError, match="symbolic"):
+        np.asarray(x)
+    with pytest.raises(TypeError, match="not known"):
+        len(x)
+    assert ops.shape(x)[1] == 3
+    (dims,) = run_compiled(
+        lambda a: ops.shape(a)[0], np.ones((4, 3), "float32")
+    )
+    assert dims == 4
+
+
+def test_the_error_of_a_symbolic_tensor_names_the_layer():
+    class Peeking(layers.Layer):
+        def call(self, x):
+            return x if float(ops.sum(x)) > 0 else -x
+
+    with pytest.raises(ValueError, match="Peeking"):
+        Peeking()(backend.KerasTensor((2, 3)))
+
+
+def test_bfloat16_numpy_arrays_are_ml_dtypes():
+    x = convert_to_tensor([1.0, 2.0], "bfloat16")
+    assert ops.convert_to_numpy(x + 1.0).dtype == ml_dtypes.bfloat16

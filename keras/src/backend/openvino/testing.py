@@ -1,0 +1,57 @@
+"""What the fork's tests share."""
+
+import openvino as ov
+
+from keras.src import tree
+from keras.src.backend.openvino import device
+from keras.src.backend.openvino.dtypes import to_array
+from keras.src.backend.openvino.dtypes import to_ov_tensor
+from keras.src.backend.openvino.graph import Trace
+from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import symbolic
+from keras.src.backend.openvino.tensor import value_of
+
+
+def _traced(function, arrays, dynamic):
+    with Trace():
+        inputs = [
+            symbolic(a.dtype.name, [None] * a.ndim if dynamic else a.shape)
+            for a in arrays
+        ]
+        outputs = [
+            convert_to_tensor(y).output for y in tree.flatten(function(*inputs))
+        ]
+    return outputs, [x.output for x in inputs]
+
+
+def trace(function, *arrays, dynamic=True):
+    """The `openvino.Model` of `function` for inputs like `arrays`.
+
+    Args:
+        function: takes and returns (nested) tensors.
+        *arrays: `numpy.ndarray`s; only their dtypes and shapes count.
+        dynamic: whether all dims are unknown to the trace.
+    """
+    outputs, inputs = _traced(function, arrays, dynamic)
+    return ov.Model(outputs, [x.get_node() for x in inputs])
+
+
+def _known_dims(shape, dynamic):
+    axes = dynamic if isinstance(dynamic, tuple) else range(len(shape))
+    return [
+        None if dynamic and axis in axes else dim
+        for axis, dim in enumerate(shape)
+    ]
+
+
+def node_types(model):
+    """The types of a model's nodes in order, inputs and outputs aside."""
+    types = [node.get_type_name() for node in model.get_ordered_ops()]
+    return [t for t in types if t not in ("Parameter", "Result", "Constant")]
+
+
+def run_compiled(function, *arrays, dynamic=True):
+    """What `function` gives inside a model compiled for the CPU, as a list."""
+    arrays = [value_of(convert_to_tensor(a)) for a in arrays]
+    executable = device.compile_model(*_traced(function, arrays, dynamic))
+    return [to_array(t) for t in executable(list(map(to_ov_tensor, arrays)))]

@@ -1,0 +1,241 @@
+import numpy as np
+
+from keras.src import backend
+from keras.src import callbacks as callbacks_module
+from keras.src import tree
+from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import symbolic
+from keras.src.backend.openvino.tensor import value_of
+from keras.src.trainers import trainer as base_trainer
+from keras.src.trainers.data_adapters import data_adapter_utils
+from keras.src.trainers.epoch_iterator import EpochIterator
+from keras.src.utils import traceback_utils
+from keras.src.utils.python_utils import pythonify_logs
+
+_NO_TRAINING = (
+    "`{}` needs gradients, which the OpenVINO backend does not compute yet. "
+    "Train with another Keras backend, save the weights, and load them here."
+)
+
+
+class OpenVINOTrainer(base_trainer.Trainer):
+    """`predict` and `evaluate` as compiled models of one step each."""
+
+    def __init__(self):
+        super().__init__()
+        self.test_function = None
+        self.predict_function = None
+
+    def predict_step(self, data):
+        """The model's outputs for a batch; override it as on any backend."""
+        x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
+        return self._forward(x)
+
+    def test_step(self, data):
+        """Updates loss and metrics with a batch; returns the logs."""
+        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+        y_pred = self._forward(x)
+        loss = self._compute_loss(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False
+        )
+        self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _forward(self, x):
+        if self._call_has_training_arg:
+            return self(x, training=False)
+        return self(x)
+
+    def make_predict_function(self, force=False):
+        if self.predict_function is None or force:
+            step = self._compiled(self.predict_step)
+            self.predict_function = lambda batches: _joined(
+                [tree.map_structure(_to_numpy, step(b)) for b in batches]
+            )
+        return self.predict_function
+
+    def make_test_function(self, force=False):
+        if self.test_function is None or force:
+            step = self._compiled(self.test_step)
+
+            def test_function(batches):
+                for batch in batches:
+                    logs = step(batch)
+                return logs
+
+            self.test_function = test_function
+        return self.test_function
+
+    def _compiled(self, step):
+        """`step` as a compiled model, unless it has to run op by op."""
+        if self.run_eagerly or not self.jit_compile:
+            return lambda data: step(tree.map_structure(_to_tensor, data))
+        return jit(step, self.dtype_policy.compute_dtype)
+
+    @traceback_utils.filter_traceback
+    def predict(
+        self, x, batch_size=None, verbose="auto", steps=None, callbacks=None
+    ):
+        epoch = EpochIterator(
+            x=x,
+            batch_size=batch_size,
+            steps_per_epoch=steps,
+            shuffle=False,
+            steps_per_execution=self.steps_per_execution,
+        )
+        if not all(layer.built for layer in self._flatten_layers()):
+            x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(
+                _first_batch(epoch)
+            )
+            with backend.StatelessScope():
+                self(tree.map_structure(_to_tensor, x))
+        callbacks = self._callback_list(callbacks, epoch, verbose)
+        self.make_predict_function()
+        self.stop_predicting = False
+        callbacks.on_predict_begin()
+        parts = []
+        for begin_step, end_step, batches in epoch:
+            callbacks.on_predict_batch_begin(begin_step)
+            parts.append(self.predict_function(batches))
+            callbacks.on_predict_batch_end(end_step, {"outputs": parts[-1]})
+            if self.stop_predicting:
+                break
+        callbacks.on_predict_end()
+        return _joined(parts)
+
+    @traceback_utils.filter_traceback
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        steps=None,
+        callbacks=None,
+        return_dict=False,
+        **kwargs,
+    ):
+        self._assert_compile_called("evaluate")
+        cached = kwargs.pop("_use_cached_eval_dataset", False)
+        if kwargs:
+            raise ValueError(f"Arguments not recognized: {kwargs}")
+        if cached:
+            epoch = self._eval_epoch_iterator
+        else:
+            epoch = EpochIterator(
+                x=x,
+                y=y,
+                sample_weight=sample_weight,
+                batch_size=batch_size,
+                steps_per_epoch=steps,
+                shuffle=False,
+                steps_per_execution=self.steps_per_execution,
+            )
+        self._symbolic_build(iterator=epoch)
+        epoch.reset()
+        callbacks = self._callback_list(callbacks, epoch, verbose, False)
+        self.make_test_function()
+        self.stop_evaluating = False
+        callbacks.on_test_begin()
+        self.reset_metrics()
+        logs = {}
+        for begin_step, end_step, batches in epoch:
+            callbacks.on_test_batch_begin(begin_step)
+            logs = self.test_function(batches)
+            callbacks.on_test_batch_end(end_step, logs)
+            if self.stop_evaluating:
+                break
+        logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
+        callbacks.on_test_end(logs)
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+    def _callback_list(self, callbacks, epoch, verbose, history=True):
+        if isinstance(callbacks, callbacks_module.CallbackList):
+            return callbacks
+        return callbacks_module.CallbackList(
+            callbacks,
+            add_history=history,
+            add_progbar=verbose != 0,
+            verbose=verbose,
+            epochs=1,
+            steps=epoch.num_batches,
+            model=self,
+        )
+
+    def test_on_batch(
+        self, x, y=None, sample_weight=None, return_dict=False
+    ):
+        self._assert_compile_called("test_on_batch")
+        batch = (x, y, sample_weight)
+        self._symbolic_build(data_batch=tree.map_structure(_to_array, batch))
+        self.make_test_function()
+        logs = self.test_function([tree.map_structure(_to_array, batch)])
+        logs = pythonify_logs(tree.map_structure(_to_numpy, logs))
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+    def predict_on_batch(self, x):
+        if not all(layer.built for layer in self._flatten_layers()):
+            with backend.StatelessScope():
+                self(tree.map_structure(_to_tensor, x))
+        self.make_predict_function()
+        return self.predict_function([(tree.map_structure(_to_array, x),)])
+
+    def fit(self, *args, **kwargs):
+        raise NotImplementedError(_NO_TRAINING.format("fit"))
+
+    def train_on_batch(self, *args, **kwargs):
+        raise NotImplementedError(_NO_TRAINING.format("train_on_batch"))
+
+    # KerasHub builds its own models of `generate` with these two.
+
+    def _parameterize_data(self, data):
+        """Symbolic tensors like the arrays in `data`, batch dims dynamic."""
+
+        def parameterize(x):
+            x = backend.convert_to_tensor(x)
+            return symbolic(x.dtype, (None,) + x.shape[1:] if x.shape else ())
+
+        return tree.map_structure(parameterize, data)
+
+    def _unpack_singleton(self, x):
+        if isinstance(x, (list, tuple)) and len(x) == 1:
+            return x[0]
+        return x
+
+
+def _batch_size(x):
+    first = next(leaf for leaf in tree.flatten(x) if leaf is not None)
+    return backend.shape(first)[0]
+
+
+def _first_batch(epoch):
+    for _, _, batches in epoch:
+        batch = batches[0]
+        break
+    epoch.reset()
+    return batch
+
+
+def _to_tensor(x):
+    return None if x is None else backend.convert_to_tensor(x)
+
+
+def _to_array(x):
+    """`x` as what `jit` takes for data: lists and scalars become tensors."""
+    if x is None or hasattr(x, "dtype"):
+        return x
+    return backend.convert_to_tensor(x)
+
+
+def _to_numpy(x):
+    # Not a copy: nobody else has the arrays that a step returns.
+    return value_of(x) if isinstance(x, OpenVINOKerasTensor) else x
+
+
+def _joined(parts):
+    """One structure of the arrays of all `parts`, batch after batch."""
+    if len(parts) == 1:
+        return parts[0]
+    return tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
