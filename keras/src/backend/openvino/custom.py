@@ -4,6 +4,8 @@ In an eager graph they are a kernel like any other; in a compiled model they
 are Python operations that the CPU plugin calls back.
 """
 
+import ml_dtypes
+import numpy as np
 import openvino as ov
 
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
@@ -56,13 +58,25 @@ class Operation(ov.Op):
     def evaluate(self, outputs, inputs):
         kernel, _ = OPERATIONS[self.operation]
         arrays = [to_array(tensor) for tensor in inputs]
-        results = kernel(*arrays, **self.attributes)
-        if not isinstance(results, tuple):
-            results = (results,)
-        for tensor, result in zip(outputs, results):
-            tensor.shape = result.shape
-            to_array(tensor)[...] = result
+        if outputs[0].element_type in _HALVES:
+            arrays = [_widened(array) for array in arrays]
+        with np.errstate(all="ignore"):
+            results = kernel(*arrays, **self.attributes)
+            if not isinstance(results, tuple):
+                results = (results,)
+            for tensor, result in zip(outputs, results):
+                tensor.shape = result.shape
+                to_array(tensor)[...] = result
         return True
+
+
+_HALVES = (ov.Type.f16, ov.Type.bf16)
+
+
+def _widened(array):
+    """A kernel's input, as `evaluate` gives it too."""
+    half = array.dtype in (np.float16, ml_dtypes.bfloat16)
+    return array.astype(np.float32) if half else array
 
 
 def _spec(node, index):

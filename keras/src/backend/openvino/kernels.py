@@ -39,6 +39,13 @@ def _convert(x, destination_type):
     return x != 0 if dtype == bool else x.astype(dtype)
 
 
+def _round(x, mode="half_to_even"):
+    if mode == "half_to_even":
+        return np.round(x)
+    whole = np.trunc(x)
+    return whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), 0)
+
+
 def _clamp(x, min, max):
     return np.clip(x, min, max)
 
@@ -368,44 +375,6 @@ def _attention(query, key, value, mask, scale, causal=False):
     return np.matmul(_softmax(logits, axis=-1), value)
 
 
-# --------------------------------------------------------------------- CTC
-
-
-def _ctc_loss(logits, logit_length, labels, label_length, blank):
-    """Minus the log probability of the labels, by the forward recursion.
-
-    Its states are the labels with a blank before, between and after them.
-    """
-    batch, steps, classes = logits.shape
-    count = labels.shape[1]
-    states = np.full((batch, 2 * count + 1), blank)
-    states[:, 1::2] = np.clip(labels, 0, classes - 1)
-    emitted = np.take_along_axis(
-        _log_softmax(logits), states[:, None, :].astype(np.int64), axis=2
-    )
-    # A blank between two different labels may be left out.
-    skips = np.zeros(states.shape, bool)
-    skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
-    alpha = np.full(states.shape, -np.inf, logits.dtype)
-    alpha[:, 0] = 0
-    for step in range(steps):
-        before = _shifted(alpha, 1)
-        skipped = np.where(skips, _shifted(alpha, 2), -np.inf)
-        total = np.logaddexp(np.logaddexp(alpha, before), skipped)
-        running = (step < logit_length)[:, None]
-        alpha = np.where(running, total + emitted[:, step], alpha)
-    last = 2 * label_length.astype(np.int64)[:, None]
-    ends = np.take_along_axis(alpha, np.maximum(last - [0, 1], 0), axis=1)
-    with_label = np.where(last[:, 0] > 0, ends[:, 1], -np.inf)
-    return -np.logaddexp(ends[:, 0], with_label)
-
-
-def _shifted(alpha, by):
-    """The states `by` places before each."""
-    start = np.full((len(alpha), by), -np.inf, alpha.dtype)
-    return np.concatenate([start, alpha], axis=1)[:, : alpha.shape[1]]
-
-
 # ------------------------------------------------------------- data movement
 
 
@@ -498,6 +467,36 @@ def _reverse_sequence(x, lengths, batch_axis=0, seq_axis=1):
     shape[seq_axis] = x.shape[seq_axis]
     return np.take_along_axis(x, index.reshape(shape), seq_axis)
 
+
+# ------------------------------------------------------------------- resizing
+
+
+def _interpolate(x, sizes, axes, **attributes):
+    """Linear interpolation between the centers of pixels."""
+    if attributes != _LINEAR:
+        raise NotImplementedError(
+            f"Interpolate is computed for {_LINEAR}. Received: {attributes}"
+        )
+    for size, axis in zip(sizes.tolist(), axes.tolist()):
+        dim = x.shape[axis]
+        scale = np.float32(dim) / np.float32(size)
+        sample = (np.arange(size, dtype=np.float32) + 0.5) * scale - 0.5
+        sample = np.clip(sample, 0, dim - 1).astype(x.dtype)
+        lower = np.floor(sample)
+        weight = sample - lower
+        lower = lower.astype(np.intp)
+        upper = np.minimum(lower + 1, dim - 1)
+        weight = weight.reshape((-1,) + (1,) * (x.ndim - axis - 1))
+        below, above = np.take(x, lower, axis), np.take(x, upper, axis)
+        x = below + (above - below) * weight
+    return x
+
+
+_LINEAR = {
+    "mode": "linear_onnx",
+    "shape_calculation_mode": "sizes",
+    "coordinate_transformation_mode": "half_pixel",
+}
 
 # ------------------------------------------------------ gathering, scattering
 
@@ -627,6 +626,29 @@ def _argsort(x, axis, descending):
     return last - np.flip(backwards, axis)
 
 
+def _unique(
+    x,
+    axis=None,
+    sorted=True,
+    index_element_type="i64",
+    count_element_type="i64",
+):
+    values, index, inverse, counts = np.unique(
+        x,
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
+        axis=None if axis is None else int(axis),
+        equal_nan=False,
+    )
+    inverse = inverse.reshape(-1)
+    if sorted:
+        return values, index, inverse, counts
+    order = np.argsort(index)  # that of the first occurrences
+    values = np.take(values, order, axis=None if axis is None else int(axis))
+    return values, index[order], np.argsort(order)[inverse], counts[order]
+
+
 def _non_zero(x, output_type="i64"):
     return np.array(np.nonzero(np.atleast_1d(x)))
 
@@ -706,7 +728,7 @@ KERNELS = {
     "Multiply": np.multiply,
     "Negative": np.negative,
     "Power": _power,
-    "Round": lambda x, mode="half_to_even": np.round(x),
+    "Round": _round,
     "Sign": np.sign,
     "Sqrt": np.sqrt,
     "SquaredDifference": lambda x1, x2: np.square(x1 - x2),
@@ -786,8 +808,7 @@ KERNELS = {
     "GroupConvolution": _group_convolution,
     "MaxPool": _max_pool,
     "SpaceToDepth": _space_to_depth,
-    # attention and CTC
-    "CTCLoss": _ctc_loss,
+    # attention
     "ScaledDotProductAttention": _attention,
     # data movement
     "Broadcast": _broadcast,
@@ -808,6 +829,7 @@ KERNELS = {
     "Gather": _gather,
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
+    "Interpolate": _interpolate,
     "ScatterElementsUpdate": _scatter_elements_update,
     "ScatterNDUpdate": _scatter_nd_update,
     "ScatterUpdate": _scatter_update,
@@ -816,6 +838,7 @@ KERNELS = {
     "NonZero": _non_zero,
     "SearchSorted": _search_sorted,
     "TopK": _top_k,
+    "Unique": _unique,
     # creation
     "OneHot": _one_hot,
     "Range": _range,

@@ -1,0 +1,219 @@
+"""Runs tests of the installed Keras release, with this project's own.
+
+`pytest keras/src/ops/numpy_test.py` runs the release's file of that path and
+then the one here as if they were one file; either may be missing. A folder
+means all such files below it. The release's modules keep their names, those
+here are imported as `fork.src.ops.numpy_test`.
+"""
+
+import contextlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "openvino")
+
+# Where both are installed, TensorFlow crashes if torch comes after it.
+with contextlib.suppress(ImportError):
+    import torch  # noqa: F401
+
+import pytest
+
+BACKEND = os.environ["KERAS_BACKEND"]
+HERE = Path(__file__).resolve().parent
+FORK = HERE / "keras"
+RELEASE = Path(importlib.util.find_spec("keras").origin).parent
+PEERS = ("grain", "jax", "onnxruntime", "tensorflow", "torch")
+
+
+def skip_if_backend(backend, reason):
+    """The mark that tests of the release import from here."""
+    return pytest.mark.skipif(
+        # What they skip on OpenVINO alone is what this backend is to mend.
+        backend == BACKEND != "openvino",
+        reason=reason,
+    )
+
+
+def is_honoured(mark):
+    """Whether a mark may skip a test on this backend.
+
+    It may not if its reason is what OpenVINO lacks; nor where the reason names
+    other backends too, because it is no better for what NumPy lacks.
+    """
+    reason = str(mark.kwargs.get("reason", "")).lower()
+    return mark.name != "skipif" or "openvino" not in reason
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "requires_trainable_backend: needs a backend that trains"
+    )
+    config.addinivalue_line("markers", "multi_device: needs several devices")
+    if BACKEND == "openvino" and os.environ.get("KERAS_VINO") != "0":
+        check_overlay()
+    config.pluginmanager.register(Suite())
+    # A path may exist in the release alone, and pytest overlooks those in
+    # `testpaths` that are not on disk.
+    given = config.getoption("file_or_dir")
+    if not given and config.invocation_params.dir == config.rootpath:
+        given = config.getini("testpaths")
+    config.args[:] = [
+        path
+        for arg in given or config.args
+        for path in to_collect(config.invocation_params.dir, arg)
+    ]
+
+
+def check_overlay():
+    """Fail where the tests would be of something else than this checkout."""
+    overlay = sys.modules.get("keras_vino")  # Looking for Keras loaded it.
+    tree = Path(overlay.TREE) if overlay else None
+    for file in FORK.rglob("*.py"):
+        installed = tree and tree / file.relative_to(FORK)
+        if not file.name.endswith("_test.py") and not (
+            tree
+            and installed.exists()
+            and installed.read_bytes() == file.read_bytes()
+        ):
+            raise pytest.UsageError(
+                f"keras-vino is not installed as it is in {HERE}: run "
+                f"`{sys.executable} -m pip install '{HERE}[test]'`, or with -e "
+                "once for all."
+            )
+
+
+def to_collect(folder, arg):
+    """The arguments for pytest that stand for one of the user's."""
+    path, *names = arg.split("::")
+    path = Path(os.path.abspath(folder / path))
+    if not path.is_relative_to(FORK):
+        return [arg]
+    found = [RELEASE / path.relative_to(FORK), path]
+    found = [path for path in found if path.exists()]
+    if found and found[0].is_file():
+        del found[1:]  # `TestFile` sees to both.
+    return ["::".join([str(path), *names]) for path in found] or [arg]
+
+
+def inner_path(path):
+    """What a path is below `keras/`, here or in the release; else None."""
+    for tree in (RELEASE, FORK):
+        if path.is_relative_to(tree):
+            return path.relative_to(tree)
+
+
+class Suite:
+    """Hooks for both trees: those of a conftest only see its own folder."""
+
+    def pytest_collect_directory(self, path, parent):
+        # Not as packages: pytest would import their `__init__.py`.
+        if inner_path(path):
+            return pytest.Dir.from_parent(parent, path=path)
+
+    def pytest_ignore_collect(self, collection_path):
+        inner = inner_path(collection_path)
+        if inner and inner.name.endswith("_test.py"):
+            here = collection_path.is_relative_to(FORK)
+            return True if here and (RELEASE / inner).exists() else None
+
+    def pytest_pycollect_makemodule(self, module_path, parent):
+        inner = inner_path(module_path)
+        if inner:
+            nodeid = f"keras/{inner.as_posix()}"
+            return TestFile.from_parent(parent, path=module_path, nodeid=nodeid)
+
+    def pytest_collection_modifyitems(self, items):
+        untrainable = pytest.mark.skipif(
+            BACKEND in ("numpy", "openvino"),
+            reason=f"{BACKEND} does not train",
+        )
+        one_device = pytest.mark.skip(reason="needs several devices")
+        excluded = list(read_excluded()) if BACKEND == "openvino" else []
+        for item in items:
+            if BACKEND == "openvino":
+                for node in item.listchain():
+                    marks = filter(is_honoured, node.own_markers)
+                    node.own_markers = list(marks)
+            if "requires_trainable_backend" in item.keywords:
+                item.add_marker(untrainable)
+            if "multi_device" in item.keywords:
+                item.add_marker(one_device)
+            for part, reason in excluded:
+                if part in item.nodeid:
+                    item.add_marker(pytest.mark.skip(reason=reason))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        report = yield
+        peer = missing_peer(call.excinfo and call.excinfo.value)
+        if peer:
+            report.outcome = "skipped"
+            path, line, _ = item.location
+            report.longrepr = (path, line, f"{peer} is not installed")
+        return report
+
+
+def missing_peer(error):
+    """The framework for lack of which an import failed, if that is why."""
+    name = (getattr(error, "name", None) or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and name in PEERS:
+        return name
+
+
+class TestFile(pytest.File):
+    """A test file of the release, and the one of that path here."""
+
+    def collect(self):
+        inner = inner_path(self.path)
+        for path, kind in (
+            (RELEASE / inner, pytest.Module),
+            (FORK / inner, ForkModule),
+        ):
+            if not path.exists():
+                continue
+            module = kind.from_parent(self, path=path, nodeid=self.nodeid)
+            try:
+                yield from module.collect()
+            except self.CollectError as error:
+                peer = missing_peer(error.__cause__)
+                if not peer:
+                    raise
+                yield Missing.from_parent(module, name=peer)
+
+
+class ForkModule(pytest.Module):
+    def _getobj(self):
+        parts = self.path.relative_to(HERE).with_suffix("").parts
+        name = ".".join(["fork", *parts[1:]])
+        # Asking the finders has pytest's rewrite the asserts.
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, [str(self.path.parent)])
+            if spec:
+                break
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+
+
+class Missing(pytest.Item):
+    """Stands for the tests of a module that needs what is not installed."""
+
+    def runtest(self):
+        pytest.skip(f"{self.name} is not installed")
+
+
+def read_excluded():
+    """Pairs of a part of a node id and a reason."""
+    reason, in_comment = [], False
+    for line in (HERE / "excluded_tests.txt").read_text().splitlines():
+        comment = line.startswith("#")
+        if comment and in_comment:
+            reason.append(line[1:].strip())
+        elif comment or not line.strip():
+            reason = [line[1:].strip()]
+        else:
+            yield line.strip(), " ".join(reason)
+        in_comment = comment

@@ -1,0 +1,39 @@
+"""Operations that OpenVINO, or its CPU plugin, has no right node for.
+
+A composite has a name like any other node type, and `tensor.apply` takes it.
+Eagerly its NumPy kernel computes it at once; in a graph it is spelled out in
+nodes that every device computes right.
+"""
+
+import functools
+
+from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.kernels import KERNELS
+from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import apply
+
+
+def composite(name, kernel):
+    """Registers the decorated formula as the graph of a new node type.
+
+    Args:
+        name: a name that OpenVINO's opset does not have.
+        kernel: called with the input arrays and the attributes as keywords,
+            as those in `kernels.KERNELS`.
+
+    Returns:
+        A decorator. The formula takes symbolic tensors and the attributes as
+        keywords, and returns a tensor that is a node's only output. What
+        remains under its name applies the composite to tensors.
+    """
+
+    def register(formula):
+        def build(inputs, attributes):
+            tensors = map(OpenVINOKerasTensor, inputs)
+            return formula(*tensors, **attributes).output.get_node()
+
+        graph.FORMULAS[name] = build
+        KERNELS[name] = kernel
+        return functools.wraps(formula)(functools.partial(apply, name))
+
+    return register

@@ -1,0 +1,349 @@
+"""NumPy's indexing of tensors: `x[key]`."""
+
+import functools
+import operator
+
+import numpy as np
+
+from keras.src.backend.common import KerasVariable
+from keras.src.backend.openvino.common import gather
+from keras.src.backend.openvino.common import shape
+from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import apply
+from keras.src.backend.openvino.tensor import cast
+from keras.src.backend.openvino.tensor import concrete
+from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import is_symbolic
+
+# Bounds that lie beyond every dim and fit the 32 bits of the CPU plugin.
+_AFTER_THE_LAST = 2**31 - 1
+_BEFORE_THE_FIRST = -(2**31) + 1
+
+_FULL = slice(None)
+
+
+def getitem(x, key):
+    """`x[key]`, by NumPy's rules.
+
+    Out of bounds, integers and arrays raise an `IndexError` where the dim is
+    known; tensors are clamped, as JAX does.
+
+    Args:
+        x: a tensor.
+        key: an integer, a slice (its bounds may be 0-d tensors), `None`,
+            `Ellipsis`, a boolean, a mask, integers in an array, a list or a
+            tensor; or a tuple of these.
+    """
+    items = key if isinstance(key, tuple) else (key,)
+    if x._output is None and not x._pending() and all(map(_is_basic, items)):
+        return concrete(np.asarray(x._value[items]))
+    items = list(map(_standard_item, items))
+    slices, new_dims, indices = _layout(x, items)
+    if slices:
+        x = _sliced(x, slices)
+    if new_dims:
+        x = apply("Unsqueeze", x, tuple(new_dims))
+    if all(index.ndim == 0 for _, index in indices):
+        for gone, (dim, index) in enumerate(indices):
+            x = _gathered(x, index, dim - gone)
+        return x
+    if len(indices) == 1:
+        dim, index = indices[0]
+        return _gathered(x, index, dim)
+    return _gathered_together(x, indices, _are_adjacent(items))
+
+
+def setitem(x, key, value):
+    raise TypeError(
+        "Tensors cannot be assigned to; use `keras.ops.slice_update` or "
+        "`keras.ops.scatter_update`, which return a new tensor."
+    )
+
+
+def _is_basic(item):
+    """Whether NumPy gives a view for it, without asking a tensor."""
+    if item.__class__ is slice:
+        bounds = (item.start, item.stop, item.step)
+        return all(b is None or b.__class__ is int for b in bounds)
+    return item.__class__ is int or item is None or item is Ellipsis
+
+
+def _standard_item(item):
+    """`None`, `Ellipsis`, a slice, or an index as an array or a tensor."""
+    if item is None or item is Ellipsis or item.__class__ is slice:
+        return item
+    if isinstance(item, KerasVariable):
+        item = convert_to_tensor(item)
+    if isinstance(item, (list, tuple)):
+        item = _array_or_tensor(item)
+    if not isinstance(item, (OpenVINOKerasTensor, np.ndarray)):
+        item = np.asarray(item)
+    if item.dtype == "bool":
+        return item if is_symbolic(item) else np.asarray(item)
+    if "int" not in str(item.dtype):
+        raise IndexError(
+            "Only integers, slices, `None`, `...`, and integer or boolean "
+            "tensors, arrays and lists are valid indices. Received: "
+            f"{item!r}"
+        )
+    return item
+
+
+def _array_or_tensor(items):
+    if len(items) == 0:
+        return np.array(items, dtype=np.int64)
+    tensor = convert_to_tensor(items)
+    known = tensor._value
+    return tensor if known is None else known
+
+
+def _consumed(item):
+    """How many dims of the tensor an item stands for."""
+    if item is None or item is Ellipsis:
+        return 0
+    if item.__class__ is not slice and item.dtype == "bool":
+        return item.ndim
+    return 1
+
+
+def _layout(x, items):
+    """What the items ask of `x`.
+
+    Returns:
+        `(slices, new_dims, indices)`: slices by axis of `x`; where the
+        sliced `x` gets dims of size 1; and for each dim that this gives and
+        an index picks from, `(dim, index)`.
+    """
+    rank = x.ndim
+    free = rank - sum(map(_consumed, items))
+    if free < 0:
+        raise IndexError(
+            f"Too many indices: the tensor has {rank} dims, and "
+            f"{rank - free} are indexed."
+        )
+    if sum(item is Ellipsis for item in items) > 1:
+        raise IndexError("An index can only have a single ellipsis (`...`).")
+    slices, new_dims, indices = {}, [], []
+    axis = dim = 0
+    for item in items:
+        if item is Ellipsis:
+            axis += free
+            dim += free
+        elif item is None:
+            new_dims.append(dim)
+            dim += 1
+        elif item.__class__ is slice:
+            if item != _FULL:
+                slices[axis] = item
+            axis += 1
+            dim += 1
+        elif item.dtype == "bool":
+            if item.ndim == 0:
+                new_dims.append(dim)
+            _check_mask(item, x.shape[axis : axis + item.ndim])
+            rows = _true_positions(item)
+            indices.extend((dim + i, row) for i, row in enumerate(rows))
+            axis += item.ndim
+            dim += max(item.ndim, 1)
+        else:
+            _check_bounds(item, axis, x.shape[axis])
+            indices.append((dim, item))
+            axis += 1
+            dim += 1
+    return slices, new_dims, indices
+
+
+def _check_mask(mask, dims):
+    for size, dim in zip(mask.shape, dims):
+        if None not in (size, dim) and size != dim:
+            raise IndexError(
+                f"A boolean index of shape {tuple(mask.shape)} does not "
+                f"match the dims {tuple(dims)} that it indexes."
+            )
+
+
+def _check_bounds(index, axis, dim):
+    if isinstance(index, np.ndarray) and dim is not None and index.size:
+        outside = index[(index < -dim) | (index >= dim)]
+        if outside.size:
+            raise IndexError(
+                f"Index {outside.flat[0]} is out of bounds for axis {axis} "
+                f"of size {dim}."
+            )
+
+
+class _Row:
+    """The positions of a symbolic mask's true elements in one of its dims."""
+
+    ndim = 1
+
+    def __init__(self, positions, row):
+        self.positions = positions
+        self.row = row
+
+
+def _true_positions(mask):
+    """The indices of a mask's true elements, one for each of its dims."""
+    if not is_symbolic(mask):
+        return np.nonzero(np.atleast_1d(mask))
+    if mask.ndim == 0:
+        mask = apply("Unsqueeze", mask, 0)
+    positions = apply("NonZero", mask, output_type="i32")
+    return [_Row(positions, i) for i in range(mask.ndim)]
+
+
+def _are_adjacent(items):
+    """Whether no slice, `None` or `Ellipsis` stands between the indices."""
+    kinds = [
+        item is None or item is Ellipsis or item.__class__ is slice
+        for item in items
+    ]
+    first = kinds.index(False)
+    last = len(kinds) - kinds[::-1].index(False)
+    return not any(kinds[first:last])
+
+
+# --------------------------------------------------------------------- slices
+
+
+def _sliced(x, slices):
+    """`x` with `slices` (by axis) taken in one step."""
+    bounds = [_bounds(each) for each in slices.values()]
+    start, stop, step = zip(*bounds)
+    return apply("Slice", x, start, stop, step, tuple(slices))
+
+
+def _bounds(item):
+    step = 1 if item.step is None else _bound(item.step)
+    if is_symbolic(step):
+        if item.start is None or item.stop is None:
+            raise ValueError(
+                "A slice whose step is a symbolic tensor needs both bounds. "
+                f"Received: {item}"
+            )
+        backwards = False
+    elif step == 0:
+        raise ValueError("The step of a slice cannot be zero.")
+    else:
+        backwards = step < 0
+    start, stop = item.start, item.stop
+    if start is None:
+        start = _AFTER_THE_LAST if backwards else 0
+    if stop is None:
+        stop = _BEFORE_THE_FIRST if backwards else _AFTER_THE_LAST
+    return _bound(start), _bound(stop), step
+
+
+def _bound(bound):
+    """An integer, or the symbolic 0-d tensor that `bound` is."""
+    if isinstance(bound, KerasVariable):
+        bound = convert_to_tensor(bound)
+    if is_symbolic(bound):
+        if bound.ndim or "int" not in bound.dtype:
+            raise TypeError(
+                "The bounds of a slice are integers or 0-d integer tensors. "
+                f"Received a tensor of shape {bound.shape} and dtype "
+                f"{bound.dtype}."
+            )
+        return bound
+    bound = operator.index(bound)
+    return min(max(bound, _BEFORE_THE_FIRST), _AFTER_THE_LAST)
+
+
+# -------------------------------------------------------------------- indices
+
+
+def _gathered(x, index, dim):
+    """`x` at one index."""
+    return gather(x, _as_tensor(_clamped(index, shape(x)[dim])), dim)
+
+
+def _as_tensor(index):
+    if isinstance(index, np.ndarray):
+        return concrete(index.astype(np.int64))
+    if isinstance(index, _Row):
+        return apply("Gather", index.positions, index.row, 0)
+    return index if index.dtype == "int64" else cast(index, "int32")
+
+
+def _clamped(index, dim):
+    """`index` within the bounds of a dim, still negative where it was."""
+    if not isinstance(index, OpenVINOKerasTensor):
+        return index
+    value = index._value
+    if value is not None and not is_symbolic(dim):
+        inside = value.size == 0 or (value.min() >= -dim and value.max() < dim)
+        return value if inside else np.clip(value, -dim, dim - 1)
+    index = _as_tensor(index)
+    dim = convert_to_tensor(dim, index.dtype)
+    last = apply("Subtract", dim, convert_to_tensor(1, index.dtype))
+    index = apply("Minimum", index, last)
+    return apply("Maximum", index, apply("Negative", dim))
+
+
+def _non_negative(index, dim):
+    """`index` counted from the start of the dim."""
+    if isinstance(index, _Row):
+        return index
+    index = _clamped(index, dim)
+    if isinstance(index, np.ndarray) and not is_symbolic(dim):
+        return np.where(index < 0, index + dim, index)
+    index = _as_tensor(index)
+    zero = convert_to_tensor(0, index.dtype)
+    wrapped = apply("Add", index, convert_to_tensor(dim, index.dtype))
+    return apply("Select", apply("Less", index, zero), wrapped, index)
+
+
+def _gathered_together(x, indices, adjacent):
+    """`x` at several indices, which broadcast together.
+
+    Their common dims stand where the indexed dims stood if these are
+    adjacent, and first otherwise.
+    """
+    dims = [dim for dim, _ in indices]
+    rest = [dim for dim in range(x.ndim) if dim not in dims]
+    sizes = shape(x)
+    positions = _stacked(
+        [_non_negative(index, sizes[d]) for d, index in indices]
+    )
+    if dims + rest != list(range(x.ndim)):
+        x = apply("Transpose", x, tuple(dims + rest))
+    x = apply("GatherND", x, positions)
+    common = positions.ndim - 1
+    before = dims[0] if adjacent else 0
+    if before:
+        order = [*range(common, common + before), *range(common)]
+        x = apply("Transpose", x, (*order, *range(len(order), x.ndim)))
+    return x
+
+
+def _stacked(indices):
+    """The indices, broadcast together, as the columns of one tensor."""
+    if all(isinstance(index, np.ndarray) for index in indices):
+        stacked = np.stack(np.broadcast_arrays(*indices), axis=-1)
+        return concrete(stacked.astype(np.int64))
+    if _are_rows_of_one_mask(indices):
+        return apply("Transpose", indices[0].positions, (1, 0))
+    indices = [cast(_as_tensor(index), "int32") for index in indices]
+    shapes = [index.shape for index in indices]
+    if any(None in each for each in shapes):
+        total = functools.reduce(functools.partial(apply, "Add"), indices)
+        target = apply("ShapeOf", total, output_type="i32")
+    else:
+        target = np.broadcast_shapes(*shapes)
+    columns = [
+        apply("Unsqueeze", apply("Broadcast", index, target), -1)
+        for index in indices
+    ]
+    return apply("Concat", *columns, axis=-1)
+
+
+def _are_rows_of_one_mask(indices):
+    rows = [index for index in indices if isinstance(index, _Row)]
+    return len(rows) == len(indices) and all(
+        row.positions is rows[0].positions for row in rows
+    )
+
+
+OpenVINOKerasTensor.__getitem__ = getitem
+OpenVINOKerasTensor.__setitem__ = setitem

@@ -1,0 +1,1792 @@
+"""`keras.ops.numpy` on OpenVINO."""
+
+import builtins
+import functools
+import math
+
+import ml_dtypes
+import numpy as np
+
+from keras.src.backend.config import floatx
+from keras.src.backend.openvino.common import binary
+from keras.src.backend.openvino.common import canonical_axes
+from keras.src.backend.openvino.common import canonical_axis
+from keras.src.backend.openvino.common import dimension
+from keras.src.backend.openvino.common import in_float32
+from keras.src.backend.openvino.common import reduction
+from keras.src.backend.openvino.common import shape as dims_of
+from keras.src.backend.openvino.common import to_float
+from keras.src.backend.openvino.common import unary
+from keras.src.backend.openvino import custom
+from keras.src.backend.openvino.composite import composite
+from keras.src.backend.openvino.dtypes import is_float
+from keras.src.backend.openvino.dtypes import is_integer
+from keras.src.backend.openvino.dtypes import numpy_dtype
+from keras.src.backend.openvino.dtypes import ov_name
+from keras.src.backend.openvino.dtypes import result_type
+from keras.src.backend.openvino.dtypes import standardize
+from keras.src.backend.openvino.kernels import KERNELS
+from keras.src.backend.openvino.tensor import apply
+from keras.src.backend.openvino.tensor import cast
+from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import is_symbolic
+from keras.src.backend.openvino.tensor import promote
+
+# The CPU plugin clips these where they should wrap around.
+_SMALL_INTEGERS = ("int8", "uint8", "int16", "uint16")
+
+
+_END = 2**31 - 1  # of a slice to the end
+
+# ------------------------------------------- what needs several nodes in graphs
+
+
+def _wrapping(type, kernel):
+    """An integer operation that wraps around in small dtypes, as NumPy's."""
+
+    @composite(f"Wrapping{type}", kernel)
+    def wrapping(*operands):
+        wide = [cast(x, "int32") for x in operands]
+        return cast(apply(type, *wide), operands[0].dtype)
+
+    return wrapping
+
+
+_wrapping_abs = _wrapping("Abs", np.abs)
+_wrapping_add = _wrapping("Add", np.add)
+_wrapping_left_shift = _wrapping("BitwiseLeftShift", np.left_shift)
+_wrapping_multiply = _wrapping("Multiply", np.multiply)
+_wrapping_negative = _wrapping("Negative", np.negative)
+_wrapping_right_shift = _wrapping("BitwiseRightShift", np.right_shift)
+_wrapping_subtract = _wrapping("Subtract", np.subtract)
+
+
+@composite("NaNExp", np.exp)
+def _exp(x):
+    # The CPU plugin's Exp gives inf for NaN.
+    return _unless_nan(x, apply("Exp", x))
+
+
+def _unless_nan(x, result):
+    return apply("Select", apply("NotEqual", x, x), x, result)
+
+
+@composite("Expm1", np.expm1)
+def _expm1(x):
+    half = tanh(0.5 * x)  # exact near 0, where 1 would swallow x
+    return where(absolute(x) < 0.5, 2 * half / (1 - half), exp(x) - 1)
+
+
+@composite("Log1p", np.log1p)
+def _log1p(x):
+    near = 2 * apply("Atanh", x / (x + 2))
+    return where(absolute(x) < 0.5, near, log(1 + x))
+
+
+@composite("Log2", np.log2)
+def _log2(x):
+    return log(x) * (1 / math.log(2))
+
+
+@composite("Cbrt", np.cbrt)
+def _cbrt(x):
+    return sign(x) * absolute(x) ** (1 / 3)
+
+
+@composite("Hypot", np.hypot)
+def _hypot(x1, x2):
+    x1, x2 = absolute(x1), absolute(x2)
+    larger, smaller = apply("Maximum", x1, x2), apply("Minimum", x1, x2)
+    ratio = where(smaller == larger, 1.0, smaller / larger)
+    result = where(larger == 0, larger, larger * sqrt(1 + ratio * ratio))
+    result = where(isnan(x1) | isnan(x2), math.nan, result)
+    return where(isinf(x1) | isinf(x2), math.inf, result)
+
+
+@composite("ArcTan2", np.arctan2)
+def _arctan2(y, x):
+    height, width = absolute(y), absolute(x)
+    larger, smaller = maximum(height, width), minimum(height, width)
+    slope = where(smaller == larger, 1.0, smaller / larger)  # inf / inf
+    angle = arctan(where(larger == 0, larger, slope))
+    angle = where(height > width, math.pi / 2 - angle, angle)
+    angle = where(signbit(x), math.pi - angle, angle)
+    return where(signbit(y), -angle, angle)
+
+
+@composite("SignBit", np.signbit)
+def _signbit(x):
+    return (x < 0) | ((x == 0) & (1 / x < 0))
+
+
+@composite("LoadExponent", np.ldexp)
+def _ldexp(x, exponent):
+    # In two steps, so that a power does not overflow where the result fits.
+    exponent = cast(exponent, x.dtype)
+    half = floor(exponent / 2)
+    two = convert_to_tensor(2, x.dtype)
+    return x * two**half * two ** (exponent - half)
+
+
+# Abramowitz and Stegun, 9.8.1 and 9.8.2: powers of (x / 3.75)^2, of 3.75 / x.
+_I0_SMALL = (
+    1,
+    3.5156229,
+    3.0899424,
+    1.2067492,
+    0.2659732,
+    0.0360768,
+    0.0045813,
+)
+_I0_LARGE = (0.39894228, 0.01328592, 0.00225319, -0.00157565, 0.00916281) + (
+    -0.02057706,
+    0.02635537,
+    -0.01647633,
+    0.00392377,
+)
+
+
+@composite("BesselI0", np.i0)
+def _i0(x):
+    x = absolute(x)
+    small = _polynomial(_I0_SMALL, square(x / 3.75))
+    large = _polynomial(_I0_LARGE, 3.75 / x) * exp(x) / sqrt(x)
+    return where(x < 3.75, small, large)
+
+
+def _polynomial(coefficients, x):
+    return functools.reduce(lambda y, c: y * x + c, reversed(coefficients))
+
+
+@composite("Trunc", np.trunc)
+def _trunc(x):
+    return where(x < 0, ceil(x), floor(x))
+
+
+@composite("NaNMaximum", np.maximum)
+def _nan_maximum(x1, x2):
+    # The CPU plugin's Maximum and Minimum give the second where one is NaN.
+    return _unless_nan(x1, apply("Maximum", x1, x2))
+
+
+@composite("NaNMinimum", np.minimum)
+def _nan_minimum(x1, x2):
+    return _unless_nan(x1, apply("Minimum", x1, x2))
+
+
+@composite("FMax", np.fmax)
+def _fmax(x1, x2):
+    return where(isnan(x1), x2, where(isnan(x2), x1, maximum(x1, x2)))
+
+
+@composite("FMin", np.fmin)
+def _fmin(x1, x2):
+    return where(isnan(x1), x2, where(isnan(x2), x1, minimum(x1, x2)))
+
+
+@composite("FloorDivide", np.floor_divide)
+def _floor_divide(x1, x2):
+    if is_float(x1.dtype):
+        return _float_floor_divide(x1, x2)
+    x1, x2, dtype = cast(x1, "int32"), cast(x2, "int32"), x1.dtype
+    # The CPU plugin divides in float32, so the quotient is off by a little:
+    # the remainder is divided again, and tells whether it is off by one.
+    quotient = _estimated_quotient(x1, x2)
+    quotient += _estimated_quotient(x1 - quotient * x2, x2)
+    remainder = (x1 - quotient * x2) * sign(x2)
+    quotient += cast(remainder >= absolute(x2), "int32")
+    quotient -= cast(remainder < 0, "int32")
+    return cast(quotient * cast(x2 != 0, "int32"), dtype)
+
+
+def _estimated_quotient(x1, x2):
+    quotient = cast(x1, "float32") / cast(x2, "float32")
+    return cast(apply("Floor", quotient), "int32")
+
+
+def _float_floor_divide(x1, x2):
+    quotient = apply("Round", (x1 - _mod(x1, x2)) / x2, mode="half_to_even")
+    opposite = cast((x1 < 0) != (x2 < 0), x1.dtype)
+    quotient = where(
+        isinf(x2) & isfinite(x1), -opposite * sign(absolute(x1)), quotient
+    )
+    return where(x2 == 0, x1 / x2, quotient)
+
+
+@composite("FloorRemainder", np.mod)
+def _mod(x1, x2):
+    if is_float(x1.dtype):
+        remainder = _fmod(x1, x2)
+        opposite = (remainder != 0) & ((remainder < 0) != (x2 < 0))
+        return where(opposite, remainder + x2, remainder)
+    wide1, wide2 = cast(x1, "int32"), cast(x2, "int32")
+    remainder = wide1 - _floor_divide(wide1, wide2) * wide2
+    return cast(remainder * cast(wide2 != 0, "int32"), x1.dtype)
+
+
+@composite("TruncRemainder", np.fmod)
+def _fmod(x1, x2):
+    if not is_float(x1.dtype):
+        remainder = _mod(absolute(x1), absolute(x2))
+        return remainder if x1.dtype.startswith("u") else sign(x1) * remainder
+    divisor = absolute(x2)
+    remainder = absolute(x1)
+    for _ in range(2):  # exact where the quotient is below 2^24
+        remainder = _minus_multiple(remainder, divisor)
+    remainder = where(remainder < 0, remainder + divisor, remainder)
+    remainder = where(remainder >= divisor, remainder - divisor, remainder)
+    remainder = where(isinf(divisor) & isfinite(x1), absolute(x1), remainder)
+    return where(x1 < 0, -remainder, remainder)
+
+
+def _minus_multiple(x, divisor):
+    """`x` less the multiple of `divisor` below, with exact products."""
+    count = floor(x / divisor)
+    count_high, count_low = _halves(count)
+    high, low = _halves(divisor)
+    x = x - count_high * high
+    x = x - count_high * low - count_low * high
+    return x - count_low * low
+
+
+def _halves(x):
+    """`x` as a sum of two numbers of 12 bits (Dekker, Veltkamp)."""
+    scaled = 4097 * x
+    high = scaled - (scaled - x)
+    return high, x - high
+
+
+def _integer_power_kernel(x1, x2):
+    return KERNELS["Power"](x1, x2)
+
+
+@composite("IntegerPower", _integer_power_kernel)
+def _integer_power(x1, x2):
+    # The CPU plugin's Power is one of float32. Six bits of the exponent: more
+    # would overflow any base but 0, 1 and -1.
+    base, exponent, dtype = cast(x1, "int32"), cast(x2, "int32"), x1.dtype
+    one = convert_to_tensor(1, "int32")
+    result = one
+    bits = apply("Abs", exponent)
+    for bit in range(6):
+        taken = bits >> bit & one
+        result = result * (taken * (base - one) + one)
+        base = base * base
+    inverse = cast(absolute(cast(x1, "int32")) == one, "int32")
+    negative_exponent = cast(exponent < 0, "int32")
+    result = result * (one - negative_exponent * (one - inverse))
+    return cast(result, dtype)
+
+
+# --------------------------------------------------- reductions in graphs
+
+
+def _nan_reduction(name, type, kernel):
+    def numpy_kernel(x, axes, keep_dims):
+        return kernel(x, axis=axes, keepdims=keep_dims)
+
+    @composite(name, numpy_kernel)
+    def reduce(x, axes, keep_dims):
+        # The CPU plugin's ReduceMax and ReduceMin give some element's value
+        # where one is NaN.
+        isnan = cast(apply("NotEqual", x, x), x.dtype)
+        has_nan = apply("ReduceMax", isnan, axes, keep_dims=keep_dims) > 0
+        result = apply(type, x, axes, keep_dims=keep_dims)
+        return where(has_nan, math.nan, result)
+
+    return reduce
+
+
+_nan_reduce_max = _nan_reduction("NaNReduceMax", "ReduceMax", np.max)
+_nan_reduce_min = _nan_reduction("NaNReduceMin", "ReduceMin", np.min)
+
+
+def _integer_extreme(name, type, kernel):
+    def numpy_kernel(x, axes, keep_dims):
+        return kernel(x, axis=axes, keepdims=keep_dims)
+
+    @composite(name, numpy_kernel)
+    def reduce(x, axes, keep_dims):
+        # The CPU plugin reduces in float32, which holds 16 bits at a time.
+        def extreme(y):
+            return apply(type, y, axes, keep_dims=True)
+
+        wide = cast(x, "int32")
+        high = wide >> 16
+        low = wide & 0xFFFF
+        best = extreme(high)
+        other = 0 if type == "ReduceMax" else 0xFFFF
+        rest = extreme(where(high == best, low, other))
+        result = (best << 16) | rest
+        if not keep_dims:
+            result = apply("Squeeze", result, axes)
+        return cast(result, x.dtype)
+
+    return reduce
+
+
+_integer_reduce_max = _integer_extreme("IntegerReduceMax", "ReduceMax", np.max)
+_integer_reduce_min = _integer_extreme("IntegerReduceMin", "ReduceMin", np.min)
+
+
+def _integer_sum_kernel(x, axes, keep_dims):
+    return np.sum(x, axis=axes, keepdims=keep_dims, dtype=x.dtype)
+
+
+@composite("IntegerReduceSum", _integer_sum_kernel)
+def _integer_reduce_sum(x, axes, keep_dims):
+    # The CPU plugin's ReduceSum adds in float32, its CumSum in integers.
+    result = cast(x, "int32")
+    for axis in axes:
+        before = [1 if i == axis else 0 for i in range(x.ndim)]
+        padded = apply(
+            "Pad", result, before, [0] * x.ndim, _zero(), pad_mode="constant"
+        )
+        total = apply("CumSum", padded, axis)
+        result = apply("Gather", total, (-1,), axis)
+    if not keep_dims:
+        result = apply("Squeeze", result, axes)
+    return cast(result, x.dtype)
+
+
+def _zero():
+    return convert_to_tensor(0, "int32")
+
+
+def _arg_extreme(name, reduce, kernel):
+    def numpy_kernel(x, axis):
+        return kernel(x, axis=axis, keepdims=True)
+
+    @composite(name, numpy_kernel)
+    def position(x, axis):
+        # The first NaN if there is one, as in NumPy.
+        best = reduce(x, axis, True)
+        hit = x == best
+        if is_float(x.dtype):
+            hit = hit | (isnan(x) & isnan(best))
+        count = dims_of(x)[axis]
+        positions = cast(arange(count), "float32")
+        after = tuple(range(1, x.ndim - axis))
+        if after:
+            positions = apply("Unsqueeze", positions, after)
+        found = where(hit, positions, math.inf)
+        first = apply("ReduceMin", found, (axis,), keep_dims=True)
+        return cast(first, "int32")
+
+    return position
+
+
+def _cum_prod_kernel(x, axis):
+    return np.cumprod(x, axis=axis, dtype=x.dtype)
+
+
+@composite("CumProd", _cum_prod_kernel)
+def _cum_prod(x, axis):
+    dim = x.shape[axis]
+    doublings = 31 if dim is None else builtins.max(dim - 1, 0).bit_length()
+    ones = ones_like(x)
+    for i in range(doublings):
+        # Each element times the product of the 2^i before it.
+        first = _slice(ones, 0, 2**i, axis)
+        shifted = _slice(x, 0, -(2**i), axis)
+        x = x * apply("Concat", first, shifted, axis=axis)
+    return x
+
+
+_argmax = _arg_extreme("ArgMax", lambda *args: max(*args), np.argmax)
+_argmin = _arg_extreme("ArgMin", lambda *args: min(*args), np.argmin)
+
+
+def _correlate_kernel(x1, x2, mode):
+    return np.correlate(x1, x2, mode)
+
+
+@composite("Correlate", _correlate_kernel)
+def _correlate(x1, x2, mode):
+    n, m = dims_of(x1)[0], dims_of(x2)[0]
+    margin = [subtract(m, 1)]
+    zero = zeros((), x1.dtype)
+    signal = apply("Pad", x1, margin, margin, zero, pad_mode="constant")
+    # The CPU plugin has no Convolution with filters of unknown size.
+    shifts = expand_dims(arange(n + m - 1), 1) + arange(m)
+    full = matmul(apply("Gather", signal, shifts, 0), x2)
+    if mode == "full":
+        return full
+    shorter, length = minimum(n, m), maximum(n, m)
+    start = shorter - 1
+    if mode == "valid":
+        length = length - start
+    else:
+        start = (start + cast(m > n, "int32") * (1 - shorter % 2)) // 2
+    return apply("Slice", full, [start], [start + length], (1,), (0,))
+
+
+# ------------------------------------------ what OpenVINO has no operation for
+
+
+def _elementwise_rule(x1, x2):
+    (dtype, shape1), (_, shape2) = x1, x2
+    rank = builtins.max(len(shape1), len(shape2))
+    shape1 = (1,) * (rank - len(shape1)) + tuple(shape1)
+    shape2 = (1,) * (rank - len(shape2)) + tuple(shape2)
+    dims = [b if a == 1 else a for a, b in zip(shape1, shape2)]
+    return [(dtype, dims)]
+
+
+custom.register("GreatestCommonDivisor", np.gcd, _elementwise_rule)
+custom.register("NextAfter", np.nextafter, _elementwise_rule)
+
+# --------------------------------------------------------------- what ops share
+
+
+def _arithmetic(type, wrapping, x1, x2):
+    if x1.dtype in _SMALL_INTEGERS:
+        return wrapping(x1, x2)
+    return apply(type, x1, x2)
+
+
+def _promote_numbers(x1, x2, *kinds):
+    """The operands in one dtype that is not bool."""
+    x1, x2 = promote(x1, x2, *kinds)
+    if x1.dtype == "bool":
+        return cast(x1, "int32"), cast(x2, "int32")
+    return x1, x2
+
+
+def _promote_integers(op, x1, x2):
+    """The operands in one dtype that is not a float's."""
+    x1, x2 = promote(x1, x2)
+    if is_float(x1.dtype):
+        raise TypeError(
+            f"`{op}` takes integers or booleans. Received operands that "
+            f"promote to {x1.dtype}."
+        )
+    return x1, x2
+
+
+def _flatten(x):
+    return apply("Reshape", x, (-1,), special_zero=False)
+
+
+def _slice(x, start, stop, axis):
+    """`x[start:stop]` along `axis`."""
+    return apply("Slice", x, (start,), (stop,), (1,), (axis,))
+
+
+def _flattened_if_none(x, axis):
+    """`x` and an axis from 0 on; flattened where the axis is `None`."""
+    x = convert_to_tensor(x)
+    if axis is None:
+        return _flatten(x), 0
+    return x, canonical_axis(axis, x.ndim)
+
+
+def _is_empty(x, axes):
+    """Whether a reduction of `x` is known to be one of no elements."""
+    return builtins.any(x.shape[axis] == 0 for axis in axes)
+
+
+def _count(x, axes):
+    """How many elements a reduction adds up: an integer or a tensor."""
+    dims = dims_of(x)
+    return functools.reduce(lambda n, axis: n * dims[axis], axes, 1)
+
+
+def _accumulated(x, dtype=None):
+    """`x` in the dtype of its sum."""
+    x = convert_to_tensor(x)
+    return cast(x, dtype or _ACCUMULATORS.get(x.dtype, x.dtype))
+
+
+_ACCUMULATORS = {
+    "bool": "int32",
+    "int8": "int32",
+    "int16": "int32",
+    "uint8": "uint32",
+    "uint16": "uint32",
+}
+
+
+def _extreme(x, axis, keepdims, initial, op):
+    name, of_floats, of_integers, of_bool, larger = op
+    x = convert_to_tensor(x)
+    axes = canonical_axes(axis, x.ndim)
+    keepdims = bool(keepdims)
+    if not axes:
+        result = x
+    elif _is_empty(x, axes):
+        if initial is None:
+            raise ValueError(
+                f"`{name}` of no elements needs `initial`. Received: "
+                f"x.shape={x.shape}, axis={axis}"
+            )
+        result = _reduced_shape_full(x, axes, keepdims, initial)
+    elif x.dtype == "bool":
+        result = apply(of_bool, x, axes, keep_dims=keepdims)
+    elif is_float(x.dtype):
+        result = of_floats(x, axes=axes, keep_dims=keepdims)
+    else:
+        result = of_integers(x, axes=axes, keep_dims=keepdims)
+    if initial is None:
+        return result
+    return larger(result, cast(initial, x.dtype))
+
+
+def _reduced_shape_full(x, axes, keepdims, value):
+    dims = [1 if i in axes else dim for i, dim in enumerate(dims_of(x))]
+    if not keepdims:
+        dims = [dim for i, dim in enumerate(dims) if i not in axes]
+    return full(dims, value, x.dtype)
+
+
+def _without_nan(x, value):
+    """`x` with `value` for NaN."""
+    x = convert_to_tensor(x)
+    return where(isnan(x), value, x) if is_float(x.dtype) else x
+
+
+def _window(n, op, value):
+    """`value(t)` in float64 for `n` times `t` from 0 to 1; 1 where `n` is 1."""
+    n = dimension(n, op)
+    t = cast(arange(n), "float64") / maximum(subtract(n, 1), 1)
+    return cast(where(equal(n, 1), 1.0, value(t)), floatx())
+
+
+# ---------------------------------------------------------------------- the ops
+
+
+def abs(x):
+    return absolute(x)
+
+
+def absolute(x):
+    x = convert_to_tensor(x)
+    if x.dtype == "bool" or x.dtype.startswith("u"):
+        return x
+    return _wrapping_abs(x) if x.dtype in _SMALL_INTEGERS else apply("Abs", x)
+
+
+def add(x1, x2):
+    x1, x2 = promote(x1, x2)
+    if x1.dtype == "bool":
+        return apply("LogicalOr", x1, x2)
+    return _arithmetic("Add", _wrapping_add, x1, x2)
+
+
+def all(x, axis=None, keepdims=False):
+    return reduction("ReduceLogicalAnd", cast(x, "bool"), axis, keepdims)
+
+
+def allclose(x1, x2, rtol=1e-5, atol=1e-8, equal_nan=False):
+    return all(isclose(x1, x2, rtol, atol, equal_nan))
+
+
+def amax(x, axis=None, keepdims=False):
+    return max(x, axis, keepdims)
+
+
+def amin(x, axis=None, keepdims=False):
+    return min(x, axis, keepdims)
+
+
+def angle(x):
+    x = to_float(x)
+    half_turn = cast(math.pi, x.dtype)
+    return where(isnan(x), x, where(signbit(x), half_turn, 0))
+
+
+def any(x, axis=None, keepdims=False):
+    return reduction("ReduceLogicalOr", cast(x, "bool"), axis, keepdims)
+
+
+def arange(start, stop=None, step=None, dtype=None):
+    if stop is None:
+        start, stop = 0, start
+    bounds = [
+        x if x.__class__ in (int, float) else convert_to_tensor(x)
+        for x in (start, stop, 1 if step is None else step)
+    ]
+    kinds = [getattr(x, "dtype", x.__class__) for x in bounds]
+    if dtype is None:
+        dtype = result_type(*kinds)
+        if dtype == "int32":  # 64 bits where a Python integer needs them
+            dtype = result_type(*[convert_to_tensor(x).dtype for x in bounds])
+    dtype = standardize(dtype)
+    wide = _range_dtype([*kinds, dtype])
+    bounds = [
+        x if x.__class__ is int and wide != "float64" else cast(x, wide)
+        for x in bounds
+    ]
+    return cast(apply("Range", *bounds, output_type=ov_name(wide)), dtype)
+
+
+def _range_dtype(dtypes):
+    """What a range of these is counted in."""
+    if builtins.any(dtype is float or is_float(dtype) for dtype in dtypes):
+        return "float64"
+    wide = ("int64", "uint32", "uint64")
+    return "int64" if builtins.any(d in wide for d in dtypes) else "int32"
+
+
+def arccos(x):
+    return unary("Acos", x)
+
+
+def arccosh(x):
+    return unary("Acosh", x)
+
+
+def arcsin(x):
+    return unary("Asin", x)
+
+
+def arcsinh(x):
+    return unary("Asinh", x)
+
+
+def arctan(x):
+    return unary("Atan", x)
+
+
+def arctan2(x1, x2):
+    return _arctan2(*promote(x1, x2, float))
+
+
+def arctanh(x):
+    return unary("Atanh", x)
+
+
+def argmax(x, axis=None, keepdims=False):
+    return _arg_reduction(_argmax, x, axis, keepdims)
+
+
+def argmin(x, axis=None, keepdims=False):
+    return _arg_reduction(_argmin, x, axis, keepdims)
+
+
+def _arg_reduction(position, x, axis, keepdims):
+    x = convert_to_tensor(x)
+    if x.dtype == "bool":
+        x = cast(x, "int32")
+    flat, along = _flattened_if_none(x, axis)
+    result = position(flat, axis=along)
+    if not keepdims:
+        return apply("Squeeze", result, (along,))
+    if axis is None:
+        return apply("Reshape", result, (1,) * x.ndim, special_zero=False)
+    return result
+
+
+def array(x, dtype=None):
+    return convert_to_tensor(x, dtype)
+
+
+def average(x, axis=None, weights=None):
+    if weights is None:
+        return mean(*promote(x, float), axis=axis)
+    x, weights = promote(x, weights, float)
+    if weights.ndim != x.ndim:
+        # One weight for each position along the axis.
+        axis = canonical_axis(axis, x.ndim)
+        after = tuple(range(1, x.ndim - axis))
+        weights = apply("Unsqueeze", weights, after) if after else weights
+    total = sum(broadcast_to(weights, dims_of(x)), axis)
+    return sum(x * weights, axis) / total
+
+
+def bartlett(x):
+    return _window(x, "bartlett", lambda t: 1 - absolute(2 * t - 1))
+
+
+def bincount(x, weights=None, minlength=0, sparse=False):
+    if sparse:
+        raise ValueError(
+            "OpenVINO has no sparse tensors. Received: sparse=True"
+        )
+    x = cast(x, "int32")
+    weights = ones_like(x) if weights is None else convert_to_tensor(weights)
+    if weights.dtype == "bool":
+        weights = cast(weights, "int32")
+    length = maximum(max(x, initial=-1) + 1, minlength)
+    bins = zeros([*dims_of(x)[:-1], length], weights.dtype)
+    return apply(
+        "ScatterElementsUpdate",
+        bins,
+        maximum(x, 0),
+        weights,
+        x.ndim - 1,
+        reduction="sum",
+        use_init_val=True,
+    )
+
+
+def bitwise_and(x, y):
+    x, y = _promote_integers("bitwise_and", x, y)
+    return apply("LogicalAnd" if x.dtype == "bool" else "BitwiseAnd", x, y)
+
+
+def bitwise_invert(x):
+    x, _ = _promote_integers("bitwise_not", x, x)
+    return apply("LogicalNot" if x.dtype == "bool" else "BitwiseNot", x)
+
+
+def bitwise_left_shift(x, y):
+    x, y = _promote_shift("left_shift", x, y)
+    return _arithmetic("BitwiseLeftShift", _wrapping_left_shift, x, y)
+
+
+def bitwise_not(x):
+    return bitwise_invert(x)
+
+
+def bitwise_or(x, y):
+    x, y = _promote_integers("bitwise_or", x, y)
+    return apply("LogicalOr" if x.dtype == "bool" else "BitwiseOr", x, y)
+
+
+def bitwise_right_shift(x, y):
+    x, y = _promote_shift("right_shift", x, y)
+    return _arithmetic("BitwiseRightShift", _wrapping_right_shift, x, y)
+
+
+def _promote_shift(op, x, y):
+    x, y = _promote_integers(op, x, y)
+    if x.dtype == "bool":
+        return cast(x, "int32"), cast(y, "int32")
+    return x, y
+
+
+def bitwise_xor(x, y):
+    x, y = _promote_integers("bitwise_xor", x, y)
+    return apply("LogicalXor" if x.dtype == "bool" else "BitwiseXor", x, y)
+
+
+def blackman(x):
+    def value(t):
+        turn = 2 * math.pi * t
+        return 0.42 - 0.5 * cos(turn) + 0.08 * cos(2 * turn)
+
+    return _window(x, "blackman", value)
+
+
+def cbrt(x):
+    return _cbrt(to_float(x))
+
+
+def ceil(x):
+    return unary("Ceiling", x)
+
+
+def clip(x, x_min, x_max):
+    x = convert_to_tensor(x)
+    if x.dtype == "bool":
+        x = cast(x, "int32")
+    # The bound comes first: the CPU plugin's Maximum then keeps a NaN.
+    if x_min is not None:
+        x = maximum(x_min, x)
+    return x if x_max is None else minimum(x_max, x)
+
+
+def conj(x):
+    return convert_to_tensor(x)
+
+
+def conjugate(x):
+    return conj(x)
+
+
+def copy(x):
+    return convert_to_tensor(x)
+
+
+def corrcoef(x):
+    x = to_float(x)
+    if x.ndim < 2:
+        x = apply("Reshape", x, (1, -1), special_zero=False)
+        return squeeze(corrcoef(x))
+    centred = x - mean(x, axis=-1, keepdims=True)
+    covariance = apply("MatMul", centred, centred, transpose_b=True)
+    norms = sqrt(sum(square(centred), axis=-1, keepdims=True))
+    correlation = covariance / norms / apply("Transpose", norms, (1, 0))
+    return clip(correlation, -1.0, 1.0)
+
+
+def correlate(x1, x2, mode="valid"):
+    x1, x2 = promote(x1, x2)
+    if x1.dtype == "bool":
+        x1, x2 = cast(x1, "int32"), cast(x2, "int32")
+    if x1.ndim != 1 or x2.ndim != 1:
+        raise ValueError(
+            "`correlate` takes 1-d tensors. Received: "
+            f"x1.shape={x1.shape}, x2.shape={x2.shape}"
+        )
+    if mode not in ("full", "same", "valid"):
+        raise ValueError(
+            "`correlate` takes mode 'full', 'same' or 'valid'. "
+            f"Received: mode={mode}"
+        )
+    return _correlate(x1, x2, mode=mode)
+
+
+def cos(x):
+    return unary("Cos", x)
+
+
+def cosh(x):
+    return unary("Cosh", x)
+
+
+def count_nonzero(x, axis=None):
+    return sum(cast(x, "bool"), axis)
+
+
+def cumprod(x, axis=None, dtype=None):
+    x, axis = _flattened_if_none(_cumulated(x, dtype), axis)
+    return _cum_prod(x, axis=axis)
+
+
+def cumsum(x, axis=None, dtype=None):
+    x, axis = _flattened_if_none(_cumulated(x, dtype), axis)
+    if x.dtype in _SMALL_INTEGERS:
+        return cast(apply("CumSum", cast(x, "int32"), axis), x.dtype)
+    return apply("CumSum", x, axis)
+
+
+def _cumulated(x, dtype):
+    x = convert_to_tensor(x)
+    if dtype is None:
+        dtype = "int32" if x.dtype == "bool" else x.dtype
+    return cast(x, dtype)
+
+
+def deg2rad(x):
+    return to_float(x) * (math.pi / 180)
+
+
+def diff(a, n=1, axis=-1):
+    a = convert_to_tensor(a)
+    axis = canonical_axis(axis, a.ndim)
+    for _ in range(n):
+        later, earlier = _slice(a, 1, _END, axis), _slice(a, 0, -1, axis)
+        a = (not_equal if a.dtype == "bool" else subtract)(later, earlier)
+    return a
+
+
+def digitize(x, bins):
+    x, bins = promote(x, bins)
+    last = dims_of(bins)[0]
+    decreasing = _slice(bins, 0, 1, 0) > _slice(bins, -1, _END, 0)
+    backwards = apply("Gather", bins, arange(last - 1, -1, -1), 0)
+    return where(
+        decreasing,
+        last - searchsorted(backwards, x, side="right"),
+        searchsorted(bins, x, side="right"),
+    )
+
+
+def divide(x1, x2):
+    return binary("Divide", x1, x2, float)
+
+
+def divide_no_nan(x1, x2):
+    x1, x2 = promote(x1, x2, float)
+    zero = x2 == 0
+    return where(zero, 0, x1 / where(zero, 1, x2))
+
+
+def empty(shape, dtype=None):
+    return zeros(shape, dtype)
+
+
+def empty_like(x, dtype=None):
+    return zeros_like(x, dtype)
+
+
+def equal(x1, x2):
+    return binary("Equal", x1, x2)
+
+
+def exp(x):
+    return _exp(to_float(x))
+
+
+def exp2(x):
+    x = to_float(x)
+    return apply("Power", convert_to_tensor(2, x.dtype), x)
+
+
+def expand_dims(x, axis):
+    return apply("Unsqueeze", convert_to_tensor(x), axis)
+
+
+def expm1(x):
+    return _expm1(to_float(x))
+
+
+def eye(N, M=None, k=0, dtype=None):
+    row, column = _index_grid(N, M, k, "eye")
+    return cast(row == column, dtype or floatx())
+
+
+def fabs(x):
+    return absolute(to_float(x))
+
+
+def floor(x):
+    return unary("Floor", x)
+
+
+def floor_divide(x1, x2):
+    return _floor_divide(*_promote_numbers(x1, x2))
+
+
+def fmax(x1, x2):
+    x1, x2 = promote(x1, x2)
+    return _fmax(x1, x2) if is_float(x1.dtype) else maximum(x1, x2)
+
+
+def fmin(x1, x2):
+    x1, x2 = promote(x1, x2)
+    return _fmin(x1, x2) if is_float(x1.dtype) else minimum(x1, x2)
+
+
+def fmod(x1, x2):
+    return _fmod(*_promote_numbers(x1, x2))
+
+
+def full(shape, fill_value, dtype=None):
+    fill_value = convert_to_tensor(fill_value, dtype or floatx())
+    if not isinstance(shape, (list, tuple)):
+        shape = convert_to_tensor(shape)
+        shape = shape if shape.ndim else (shape,)
+    return apply("Broadcast", fill_value, shape, mode="numpy")
+
+
+def full_like(x, fill_value, dtype=None):
+    x = convert_to_tensor(x)
+    return full(dims_of(x), fill_value, dtype or x.dtype)
+
+
+def gcd(x1, x2):
+    x1, x2 = _promote_integers("gcd", x1, x2)
+    return apply("GreatestCommonDivisor", x1, x2)
+
+
+def geomspace(start, stop, num=50, endpoint=True, dtype=None, axis=0):
+    dtype = dtype or result_type(*_kinds(start, stop), float)
+    start, stop = cast(start, "float64"), cast(stop, "float64")
+    axis = canonical_axis(axis, builtins.max(start.ndim, stop.ndim) + 1)
+    # On the negative side, a power of the ratio has the sign of the start.
+    ratio = linspace(
+        0.0, log(stop / start), num, endpoint, axis=axis, dtype="float64"
+    )
+    result = expand_dims(start, axis) * exp(ratio)
+    if endpoint and num > 1:
+        result = _with_last(result, stop, axis)
+    return _to_grid_dtype(result, dtype)
+
+
+def greater(x1, x2):
+    # The CPU plugin's Greater and GreaterEqual are true of NaN.
+    return less(x2, x1)
+
+
+def greater_equal(x1, x2):
+    return less_equal(x2, x1)
+
+
+def hamming(x):
+    return _window(x, "hamming", lambda t: 0.54 - 0.46 * cos(2 * math.pi * t))
+
+
+def hanning(x):
+    return _window(x, "hanning", lambda t: 0.5 - 0.5 * cos(2 * math.pi * t))
+
+
+def heaviside(x1, x2):
+    x1, x2 = promote(x1, x2, float)
+    step = cast(x1 > 0, x1.dtype)
+    return where(isnan(x1), x1, where(x1 == 0, x2, step))
+
+
+def histogram(x, bins=10, range=None):
+    x = to_float(x)
+    low, high = (
+        (min(x, initial=math.inf), max(x, initial=-math.inf))
+        if not range
+        else range
+    )
+    low, high = cast(low, x.dtype), cast(high, x.dtype)
+    single = low == high
+    low, high = where(single, low - 0.5, low), where(single, high + 0.5, high)
+    edges = linspace(low, high, bins + 1, dtype=x.dtype)
+    # The last bin includes its upper edge.
+    ordered = sort(_flatten(x))
+    below = searchsorted(ordered, _slice(edges, 0, -1, 0), side="left")
+    until = searchsorted(ordered, _slice(edges, -1, _END, 0), side="right")
+    return diff(apply("Concat", below, until, axis=0)), edges
+
+
+def hypot(x1, x2):
+    return _hypot(*promote(x1, x2, float))
+
+
+def i0(x):
+    return _i0(to_float(x))
+
+
+def identity(n, dtype=None):
+    row, column = _index_grid(n, None, 0, "identity")
+    return cast(row == column, dtype or floatx())
+
+
+def _index_grid(n, m, k, op):
+    """Row numbers plus `k` as a column, column numbers as a row."""
+    n = dimension(n, op)
+    index = arange(n)
+    if m is None and _is_zero(k):
+        return expand_dims(index, 1), index
+    column = arange(n if m is None else dimension(m, op))
+    row = (
+        index
+        if _is_zero(k)
+        else arange(k, add(n, k) if is_symbolic(n) else n + k)
+    )
+    return expand_dims(row, 1), column
+
+
+def _is_zero(k):
+    return isinstance(k, int) and k == 0
+
+
+def imag(x):
+    return zeros_like(x)
+
+
+def isclose(x1, x2, rtol=1e-5, atol=1e-8, equal_nan=False):
+    x1, x2 = promote(x1, x2)
+    if not is_float(x1.dtype):
+        x1, x2 = cast(x1, "float64"), cast(x2, "float64")
+    near = absolute(x1 - x2) <= atol + rtol * absolute(x2)
+    close = (near & isfinite(x2)) | (x1 == x2)
+    return close | (isnan(x1) & isnan(x2)) if equal_nan else close
+
+
+def isfinite(x):
+    return _float_test("IsFinite", x, True)
+
+
+def isin(x1, x2, assume_unique=False, invert=False):
+    x1, x2 = promote(x1, x2)
+    found = any(expand_dims(x1, -1) == _flatten(x2), axis=-1)
+    return logical_not(found) if invert else found
+
+
+def isinf(x):
+    return _float_test("IsInf", x, False)
+
+
+def isnan(x):
+    return _float_test("IsNaN", x, False)
+
+
+def isneginf(x):
+    return _float_test("IsInf", x, False, detect_positive=False)
+
+
+def isposinf(x):
+    return _float_test("IsInf", x, False, detect_negative=False)
+
+
+def _float_test(type, x, of_integers, **attributes):
+    x = convert_to_tensor(x)
+    if is_float(x.dtype):
+        return apply(type, x, **attributes)
+    return full_like(x, of_integers, "bool")
+
+
+def isreal(x):
+    return ones_like(x, "bool")
+
+
+def kaiser(x, beta):
+    scale = i0(cast(beta, "float64"))
+
+    def value(t):
+        height = maximum(1 - square(2 * t - 1), 0.0)
+        return i0(cast(beta, "float64") * sqrt(height)) / scale
+
+    return _window(x, "kaiser", value)
+
+
+def lcm(x1, x2):
+    x1, x2 = _promote_integers("lcm", x1, x2)
+    x1, x2 = absolute(x1), absolute(x2)
+    return floor_divide(x1, maximum(gcd(x1, x2), 1)) * x2
+
+
+def ldexp(x1, x2):
+    x1, x2 = to_float(x1), convert_to_tensor(x2)
+    if not is_integer(x2.dtype):
+        raise TypeError(
+            "ldexp exponent must be an integer type. "
+            f"Received: x2 dtype={x2.dtype}"
+        )
+    return _ldexp(x1, x2)
+
+
+def left_shift(x, y):
+    return bitwise_left_shift(x, y)
+
+
+def less(x1, x2):
+    return binary("Less", x1, x2)
+
+
+def less_equal(x1, x2):
+    return binary("LessEqual", x1, x2)
+
+
+def linspace(
+    start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis=0
+):
+    if num < 0:
+        raise ValueError(
+            f"`linspace` takes `num` of 0 or more. Received: {num}"
+        )
+    dtype = dtype or result_type(*_kinds(start, stop), float)
+    start, stop = cast(start, "float64"), cast(stop, "float64")
+    intervals = num - 1 if endpoint else num
+    step = (
+        (stop - start) / intervals
+        if intervals > 0
+        else full_like(stop - start, math.nan)
+    )
+    axis = canonical_axis(axis, step.ndim + 1)
+    count = cast(arange(num), "float64")
+    after = tuple(range(1, step.ndim - axis + 1))
+    count = apply("Unsqueeze", count, after) if after else count
+    spread = expand_dims(step, axis) if intervals > 0 else 0.0
+    result = (
+        expand_dims(broadcast_to(start, dims_of(step)), axis) + count * spread
+    )
+    if endpoint and num > 1:
+        result = _with_last(result, stop, axis)
+    result = _to_grid_dtype(result, dtype)
+    return (
+        (
+            result,
+            cast(
+                step,
+                result_type(float)
+                if not is_float(standardize(dtype))
+                else dtype,
+            ),
+        )
+        if retstep
+        else result
+    )
+
+
+def _kinds(*operands):
+    """What stands for each operand in a promotion."""
+    return [
+        x.__class__
+        if x.__class__ in (int, float)
+        else convert_to_tensor(x).dtype
+        for x in operands
+    ]
+
+
+def _with_last(x, last, axis):
+    """`x` with its last element along `axis` replaced."""
+    first = _slice(x, 0, -1, axis)
+    dims = [1 if i == axis else dim for i, dim in enumerate(dims_of(x))]
+    last = (
+        broadcast_to(expand_dims(last, axis), dims)
+        if last.ndim
+        else broadcast_to(last, dims)
+    )
+    return apply("Concat", first, last, axis=axis)
+
+
+def _to_grid_dtype(x, dtype):
+    return cast(floor(x) if is_integer(standardize(dtype)) else x, dtype)
+
+
+def log(x):
+    return unary("Log", x)
+
+
+@in_float32
+def log10(x):
+    return log(x) * (1 / math.log(10))
+
+
+def log1p(x):
+    return _log1p(to_float(x))
+
+
+def log2(x):
+    return _log2(to_float(x))
+
+
+def logaddexp(x1, x2):
+    x1, x2 = promote(x1, x2, float)
+    larger = maximum(x1, x2)
+    difference = -absolute(x1 - x2)
+    sum = larger + log1p(exp(difference))
+    return where(isnan(difference), x1 + x2, sum)  # inf - inf
+
+
+def logaddexp2(x1, x2):
+    x1, x2 = promote(x1, x2, float)
+    larger = maximum(x1, x2)
+    difference = -absolute(x1 - x2)
+    sum = larger + log1p(exp2(difference)) * (1 / math.log(2))
+    return where(isnan(difference), x1 + x2, sum)  # inf - inf
+
+
+def logical_and(x1, x2):
+    return apply("LogicalAnd", cast(x1, "bool"), cast(x2, "bool"))
+
+
+def logical_not(x):
+    return apply("LogicalNot", cast(x, "bool"))
+
+
+def logical_or(x1, x2):
+    return apply("LogicalOr", cast(x1, "bool"), cast(x2, "bool"))
+
+
+def logical_xor(x1, x2):
+    return apply("LogicalXor", cast(x1, "bool"), cast(x2, "bool"))
+
+
+def logspace(start, stop, num=50, endpoint=True, base=10, dtype=None, axis=0):
+    dtype = dtype or result_type(*_kinds(start, stop), float)
+    exponents = linspace(start, stop, num, endpoint, axis=axis, dtype="float64")
+    return _to_grid_dtype(cast(base, "float64") ** exponents, dtype)
+
+
+def matmul(x1, x2):
+    x1, x2 = convert_to_tensor(x1), convert_to_tensor(x2)
+    if x1.dtype == x2.dtype == "int8":
+        x1, x2 = cast(x1, "int32"), cast(x2, "int32")
+    x1, x2 = promote(x1, x2)
+    if x1.ndim == 0 or x2.ndim == 0:
+        raise ValueError(
+            "`matmul` takes tensors of at least one dim. Received: "
+            f"x1.shape={x1.shape}, x2.shape={x2.shape}"
+        )
+    if x1.dtype == "bool":
+        product = apply("MatMul", cast(x1, "float32"), cast(x2, "float32"))
+        return cast(product, "bool")
+    if x1.dtype in _SMALL_INTEGERS:
+        product = apply("MatMul", cast(x1, "int32"), cast(x2, "int32"))
+        return cast(product, x1.dtype)
+    return apply("MatMul", x1, x2)
+
+
+def max(x, axis=None, keepdims=False, initial=None):
+    return _extreme(x, axis, keepdims, initial, _MAX)
+
+
+def maximum(x1, x2):
+    x1, x2 = promote(x1, x2)
+    if is_float(x1.dtype):
+        return _nan_maximum(x1, x2)
+    return apply("LogicalOr" if x1.dtype == "bool" else "Maximum", x1, x2)
+
+
+def mean(x, axis=None, keepdims=False):
+    x = convert_to_tensor(x)
+    if not is_float(x.dtype):
+        x = cast(x, result_type(x.dtype, "float32"))
+    axes = canonical_axes(axis, x.ndim)
+    result = reduction("ReduceMean", x, axes, keepdims)
+    if builtins.any(x.shape[i] is None for i in axes):
+        # NaN for no elements, of which the CPU plugin makes 0.
+        result += cast(0 / _count(x, axes), x.dtype)
+    return result
+
+
+def median(x, axis=None, keepdims=False):
+    return quantile(x, 0.5, axis, keepdims=keepdims)
+
+
+def meshgrid(*x, indexing="xy"):
+    if indexing not in ("xy", "ij"):
+        raise ValueError(
+            "`meshgrid` takes indexing 'xy' or 'ij'. "
+            f"Received: indexing={indexing}"
+        )
+    x = [_flatten(convert_to_tensor(each)) for each in x]
+    swapped = indexing == "xy" and len(x) > 1
+    order = [1, 0, *range(2, len(x))] if swapped else range(len(x))
+    dims = [dims_of(x[i])[0] for i in order]
+    grids = []
+    for i, each in enumerate(x):
+        others = tuple(j for j in range(len(x)) if order[j] != i)
+        grid = apply("Unsqueeze", each, others) if others else each
+        grids.append(broadcast_to(grid, dims))
+    return grids
+
+
+def min(x, axis=None, keepdims=False, initial=None):
+    return _extreme(x, axis, keepdims, initial, _MIN)
+
+
+def minimum(x1, x2):
+    x1, x2 = promote(x1, x2)
+    if is_float(x1.dtype):
+        return _nan_minimum(x1, x2)
+    return apply("LogicalAnd" if x1.dtype == "bool" else "Minimum", x1, x2)
+
+
+def mod(x1, x2):
+    return _mod(*_promote_numbers(x1, x2))
+
+
+def multiply(x1, x2):
+    x1, x2 = promote(x1, x2)
+    if x1.dtype == "bool":
+        return apply("LogicalAnd", x1, x2)
+    return _arithmetic("Multiply", _wrapping_multiply, x1, x2)
+
+
+def nan_to_num(x, nan=0.0, posinf=None, neginf=None):
+    x = convert_to_tensor(x)
+    if not is_float(x.dtype):
+        return x
+    limits = ml_dtypes.finfo(numpy_dtype(x.dtype))
+    posinf = float(limits.max) if posinf is None else posinf
+    neginf = float(limits.min) if neginf is None else neginf
+    result = where(isnan(x), nan, x)
+    result = where(isposinf(x), posinf, result)
+    return cast(where(isneginf(x), neginf, result), x.dtype)
+
+
+def nanargmax(x, axis=None, keepdims=False):
+    return _nan_arg_reduction(argmax, -math.inf, x, axis, keepdims)
+
+
+def nanargmin(x, axis=None, keepdims=False):
+    return _nan_arg_reduction(argmin, math.inf, x, axis, keepdims)
+
+
+def _nan_arg_reduction(op, neutral, x, axis, keepdims):
+    """The position among what is not NaN; -1 where there is nothing."""
+    result = op(_without_nan(x, neutral), axis, keepdims)
+    return where(all(isnan(x), axis, keepdims), -1, result)
+
+
+def nancumprod(x, axis=None, dtype=None):
+    return cumprod(_without_nan(x, 1), axis, dtype)
+
+
+def nancumsum(x, axis=None, dtype=None):
+    return cumsum(_without_nan(x, 0), axis, dtype)
+
+
+def nanmax(x, axis=None, keepdims=False):
+    return _nan_extreme(max, -math.inf, x, axis, keepdims)
+
+
+def nanmean(x, axis=None, keepdims=False):
+    x = to_float(x)
+    total = sum(_without_nan(x, 0), axis, keepdims)
+    return total / cast(_count_numbers(x, axis, keepdims), x.dtype)
+
+
+def _count_numbers(x, axis, keepdims):
+    return sum(logical_not(isnan(x)), axis, keepdims)
+
+
+def nanmedian(x, axis=None, keepdims=False):
+    return nanquantile(x, 0.5, axis, keepdims=keepdims)
+
+
+def nanmin(x, axis=None, keepdims=False):
+    return _nan_extreme(min, math.inf, x, axis, keepdims)
+
+
+def _nan_extreme(op, neutral, x, axis, keepdims):
+    x = convert_to_tensor(x)
+    if not is_float(x.dtype):
+        return op(x, axis, keepdims)
+    result = op(_without_nan(x, neutral), axis, keepdims)
+    return where(all(isnan(x), axis, keepdims), math.nan, result)
+
+
+def nanpercentile(x, q, axis=None, method="linear", keepdims=False):
+    return nanquantile(x, _fraction(q), axis, method, keepdims)
+
+
+def nanprod(x, axis=None, keepdims=False):
+    return prod(_without_nan(x, 1), axis, keepdims)
+
+
+def nanquantile(x, q, axis=None, method="linear", keepdims=False):
+    x = to_float(x)
+    return _quantile(x, q, axis, method, keepdims, skip_nan=True)
+
+
+def nanstd(x, axis=None, keepdims=False):
+    return sqrt(nanvar(x, axis, keepdims))
+
+
+def nansum(x, axis=None, keepdims=False):
+    return sum(_without_nan(x, 0), axis, keepdims)
+
+
+def nanvar(x, axis=None, keepdims=False):
+    x = to_float(x)
+    deviation = x - nanmean(x, axis, keepdims=True)
+    return nanmean(square(deviation), axis, keepdims)
+
+
+def ndim(x):
+    return convert_to_tensor(x).ndim
+
+
+def negative(x):
+    x = convert_to_tensor(x)
+    if x.dtype == "bool":
+        raise TypeError("`negative` takes numbers. Received a bool tensor.")
+    if x.dtype.startswith("u") or x.dtype in _SMALL_INTEGERS:
+        return subtract(zeros((), x.dtype), x)
+    return apply("Negative", x)
+
+
+def nextafter(x1, x2):
+    return apply("NextAfter", *promote(x1, x2, float))
+
+
+def not_equal(x1, x2):
+    return binary("NotEqual", x1, x2)
+
+
+def ones(shape, dtype=None):
+    return full(shape, 1, dtype)
+
+
+def ones_like(x, dtype=None):
+    return full_like(x, 1, dtype)
+
+
+def percentile(x, q, axis=None, method="linear", keepdims=False):
+    return quantile(x, _fraction(q), axis, method, keepdims)
+
+
+def _fraction(percent):
+    return divide(percent, 100)
+
+
+def power(x1, x2):
+    x1, x2 = _promote_numbers(x1, x2)
+    if is_float(x1.dtype):
+        return apply("Power", x1, x2)
+    return _integer_power(x1, x2)
+
+
+def prod(x, axis=None, keepdims=False, dtype=None):
+    return reduction("ReduceProd", _accumulated(x, dtype), axis, keepdims)
+
+
+def ptp(x, axis=None, keepdims=False):
+    return subtract(max(x, axis, keepdims), min(x, axis, keepdims))
+
+
+def quantile(x, q, axis=None, method="linear", keepdims=False):
+    x = to_float(x)
+    return _quantile(x, q, axis, method, keepdims, skip_nan=False)
+
+
+def _quantile(x, q, axis, method, keepdims, skip_nan):
+    """Quantiles of floats; the dims of `q` come first."""
+    if method not in _INTERPOLATIONS:
+        raise ValueError(
+            f"`quantile` takes method {sorted(_INTERPOLATIONS)}. "
+            f"Received: method={method}"
+        )
+    q = cast(q, "float64")
+    axes = canonical_axes(axis, x.ndim)
+    ordered = sort(_axes_last(x, axes), axis=-1)  # NaN comes last
+    isnan_ = isnan(ordered)
+    total = dims_of(ordered)[-1]
+    if skip_nan:
+        count = sum(logical_not(isnan_), axis=-1, keepdims=True)
+    else:
+        count = cast(total, "int32")
+    # One row of positions for each result, all quantiles in a row.
+    position = _flatten(q) * maximum(cast(count, "float64") - 1, 0.0)
+    below, above, share = _INTERPOLATIONS[method](position)
+    low, high = (_pick(ordered, cast(i, "int32")) for i in (below, above))
+    share = cast(share, x.dtype)
+    result = where(low == high, low, low * (1 - share) + high * share)
+    if skip_nan:
+        result = where(count == 0, math.nan, result)
+    else:
+        result = where(any(isnan_, -1, True), math.nan, result)
+    result = moveaxis(result, -1, 0)
+    dims = dims_of(x)
+    if keepdims:
+        rest = [1 if i in axes else dim for i, dim in enumerate(dims)]
+    else:
+        rest = [dim for i, dim in enumerate(dims) if i not in axes]
+    return reshape(result, [*dims_of(q), *rest])
+
+
+def _axes_last(x, axes):
+    """`x` with `axes` joined into one, which comes last."""
+    rest = [i for i in range(x.ndim) if i not in axes]
+    dims = dims_of(x)
+    x = apply("Transpose", x, (*rest, *axes)) if x.ndim > 1 else x
+    return reshape(
+        x, [*(dims[i] for i in rest), -1 if None in x.shape or x.size else 0]
+    )
+
+
+def _pick(ordered, index):
+    """The elements of the last axis at `index`, for each row alike or not."""
+    if index.ndim == 1:
+        return apply("Gather", ordered, index, -1)
+    return apply("GatherElements", ordered, index, axis=ordered.ndim - 1)
+
+
+_INTERPOLATIONS = {
+    "linear": lambda p: (floor(p), ceil(p), p - floor(p)),
+    "lower": lambda p: (floor(p), floor(p), zeros_like(p)),
+    "higher": lambda p: (ceil(p), ceil(p), zeros_like(p)),
+    "midpoint": lambda p: (floor(p), ceil(p), full_like(p, 0.5)),
+    "nearest": lambda p: (round(p), round(p), zeros_like(p)),
+}
+
+
+def rad2deg(x):
+    return to_float(x) * (180 / math.pi)
+
+
+def real(x):
+    return convert_to_tensor(x)
+
+
+def reciprocal(x):
+    return divide(1, x)
+
+
+def right_shift(x, y):
+    return bitwise_right_shift(x, y)
+
+
+def round(x, decimals=0):
+    x = convert_to_tensor(x)
+    if not is_float(x.dtype):
+        return x if decimals >= 0 else _round_integers(x, decimals)
+    if decimals == 0:
+        return apply("Round", x, mode="half_to_even")
+    factor = 10.0 ** builtins.abs(decimals)
+    if decimals > 0:
+        return round(x * factor) / factor
+    return round(x / factor) * factor
+
+
+def _round_integers(x, decimals):
+    return cast(round(cast(x, "float64"), decimals), x.dtype)
+
+
+def searchsorted(sorted_sequence, values, side="left"):
+    sorted_sequence, values = promote(sorted_sequence, values)
+    if sorted_sequence.ndim != 1:
+        raise ValueError(
+            "`searchsorted` only supports 1-D sorted sequences. "
+            "You can use `keras.ops.vectorized_map` "
+            "to extend it to N-D sequences. Received: "
+            f"sorted_sequence.shape={sorted_sequence.shape}"
+        )
+    return apply(
+        "SearchSorted",
+        sorted_sequence,
+        values,
+        right_mode=side == "right",
+        output_type="i32",
+    )
+
+
+def select(condlist, choicelist, default=0):
+    if len(condlist) != len(choicelist):
+        raise ValueError(
+            "`select` takes one choice for each condition. Received: "
+            f"{len(condlist)} conditions, {len(choicelist)} choices"
+        )
+    *choices, result = promote(*choicelist, default)
+    for condition, choice in zip(reversed(condlist), reversed(choices)):
+        result = where(condition, choice, result)
+    return result
+
+
+def sign(x):
+    x = convert_to_tensor(x)
+    return x if x.dtype == "bool" else apply("Sign", x)
+
+
+def signbit(x):
+    x = convert_to_tensor(x)
+    if is_float(x.dtype):
+        return _signbit(x)
+    return zeros_like(x) if x.dtype == "bool" else x < 0
+
+
+def sin(x):
+    return unary("Sin", x)
+
+
+def sinc(x):
+    angle = to_float(x) * math.pi
+    zero = angle == 0
+    return where(zero, 1, sin(angle) / where(zero, 1, angle))
+
+
+def sinh(x):
+    return unary("Sinh", x)
+
+
+def sqrt(x):
+    return unary("Sqrt", x)
+
+
+def square(x):
+    x = convert_to_tensor(x)
+    return multiply(x, x)
+
+
+def std(x, axis=None, keepdims=False):
+    return _std(to_float(x), axis, keepdims)
+
+
+@in_float32
+def _std(x, axis, keepdims):
+    return sqrt(var(x, axis, keepdims))
+
+
+def subtract(x1, x2):
+    x1, x2 = promote(x1, x2)
+    if x1.dtype == "bool":
+        raise TypeError(
+            "`subtract` takes numbers. Received two bool tensors; use "
+            "`logical_xor`."
+        )
+    return _arithmetic("Subtract", _wrapping_subtract, x1, x2)
+
+
+def sum(x, axis=None, keepdims=False):
+    x = convert_to_tensor(x)
+    axes = canonical_axes(axis, x.ndim)
+    total = _accumulated(x)
+    if is_float(x.dtype) or x.dtype == "bool":
+        return reduction("ReduceSum", total, axes, keepdims)
+    if not axes:
+        return total
+    return _integer_reduce_sum(total, axes=axes, keep_dims=bool(keepdims))
+
+
+def tan(x):
+    return unary("Tan", x)
+
+
+def tanh(x):
+    return unary("Tanh", x)
+
+
+def trapezoid(y, x=None, dx=1.0, axis=-1):
+    y = to_float(y)
+    axis = canonical_axis(axis, y.ndim)
+    widths = dx if x is None else _widths(x, y.ndim, axis)
+    pairs = _slice(y, 1, _END, axis) + _slice(y, 0, -1, axis)
+    return sum(pairs * widths, axis) * 0.5
+
+
+def _widths(x, ndim, axis):
+    x = convert_to_tensor(x)
+    if x.ndim > 1:
+        return diff(x, axis=axis)
+    after = tuple(range(1, ndim - axis))
+    return apply("Unsqueeze", diff(x), after) if after else diff(x)
+
+
+def tri(N, M=None, k=0, dtype=None):
+    row, column = _index_grid(N, M, k, "tri")
+    return cast(row >= column, dtype or floatx())
+
+
+def true_divide(x1, x2):
+    return divide(x1, x2)
+
+
+def trunc(x):
+    x = convert_to_tensor(x)
+    return _trunc(x) if is_float(x.dtype) else x
+
+
+def vander(x, N=None, increasing=False):
+    x = convert_to_tensor(x)
+    if x.ndim != 1:
+        raise ValueError(
+            f"`vander` takes a 1-d tensor. Received: x.shape={x.shape}"
+        )
+    n = dims_of(x)[0] if N is None else dimension(N, "vander")
+    exponents = arange(n) if increasing else arange(n - 1, -1, -1)
+    return power(expand_dims(x, 1), cast(exponents, x.dtype))
+
+
+def var(x, axis=None, keepdims=False):
+    return _var(to_float(x), axis, keepdims)
+
+
+@in_float32
+def _var(x, axis, keepdims):
+    deviation = x - mean(x, axis, keepdims=True)
+    return mean(square(deviation), axis, keepdims)
+
+
+def where(condition, x1=None, x2=None):
+    if x1 is None and x2 is None:
+        return nonzero(condition)
+    x1, x2 = promote(x1, x2)
+    return apply("Select", cast(condition, "bool"), x1, x2)
+
+
+def zeros(shape, dtype=None):
+    return full(shape, 0, dtype)
+
+
+def zeros_like(x, dtype=None):
+    return full_like(x, 0, dtype)
+
+
+_MAX = (
+    "max",
+    _nan_reduce_max,
+    _integer_reduce_max,
+    "ReduceLogicalOr",
+    maximum,
+)
+_MIN = (
+    "min",
+    _nan_reduce_min,
+    _integer_reduce_min,
+    "ReduceLogicalAnd",
+    minimum,
+)
+
+from keras.src.backend.openvino.numpy_b import *  # noqa
+
+
+# TEMPORARY, until part B is merged: its functions, found when called.
+def __getattr__(name):
+    if name.startswith("_"):
+        raise AttributeError(name)
+    from keras.src.backend.openvino import numpy_b
+
+    return lambda *args, **kwargs: getattr(numpy_b, name)(*args, **kwargs)
