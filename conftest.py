@@ -40,10 +40,15 @@ def is_honoured(mark):
     """Whether a mark may skip a test on this backend.
 
     It may not if its reason is what OpenVINO lacks; nor where the reason names
-    other backends too, because it is no better for what NumPy lacks.
+    other backends too, because it is no better for what NumPy lacks. It may if
+    it asks the backend itself, by its flags `SUPPORTS_SPARSE_TENSORS` and such.
     """
     reason = str(mark.kwargs.get("reason", "")).lower()
-    return mark.name != "skipif" or "openvino" not in reason
+    return (
+        mark.name != "skipif"
+        or "openvino" not in reason
+        or any(kind in reason for kind in ("sparse", "ragged", "complex"))
+    )
 
 
 def pytest_configure(config):

@@ -91,23 +91,23 @@ def reduction(type, x, axis, keepdims):
 
 
 def gather(x, indices, axis):
-    """The elements of `x` at `indices` (tensors) along one axis.
+    """The elements of `x` at `indices` (a tensor) along one axis.
 
-    It is the node Gather, but for what OpenVINO gets wrong in compiled
-    models where the indices are constant: with none of them a static model
-    crashes, and an axis that Unsqueeze made is taken away again.
+    It is the node Gather, but for what OpenVINO gets wrong: a compiled model
+    crashes where the data or the indices are known to be empty, and where the
+    indices are constant, an axis that Unsqueeze made is taken away again.
     """
-    value = None if is_symbolic(indices) else indices._value
-    if value is None or value.ndim == 0 or not is_symbolic(x):
+    if not is_symbolic(x) and not is_symbolic(indices):
         return apply("Gather", x, indices, axis)
-    if value.size == 0:
+    if 0 in x.shape or 0 in indices.shape:
         dims = shape(x)
-        dims = dims[:axis] + value.shape + dims[axis + 1 :]
+        dims = dims[:axis] + shape(indices) + dims[axis + 1 :]
         return apply("Broadcast", convert_to_tensor(0, x.dtype), dims)
-    if x.shape[axis] == 1:
-        new_dims = tuple(range(axis, axis + value.ndim - 1))
-        repeats = (1,) * axis + value.shape + (1,) * (x.ndim - axis - 1)
-        return apply("Tile", apply("Unsqueeze", x, new_dims), repeats)
+    if x.shape[axis] == 1 and indices.ndim and not is_symbolic(indices):
+        new_dims = tuple(range(axis, axis + indices.ndim - 1))
+        repeats = (1,) * axis + indices.shape + (1,) * (x.ndim - axis - 1)
+        x = apply("Unsqueeze", x, new_dims) if new_dims else x
+        return apply("Tile", x, repeats)
     return apply("Gather", x, indices, axis)
 
 

@@ -258,10 +258,12 @@ def fori_loop(lower, upper, body_fun, init_val):
 
 
 def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
+    if not callable(f):
+        raise TypeError(f"`f` should be a callable. Received: f={f}")
     if not isinstance(unroll, bool):
         if not isinstance(unroll, int) or unroll < 1:
             raise ValueError(
-                "`unroll` must be a positive integer or boolean. "
+                "`unroll` must be an positive integer or boolean. "
                 f"Received: unroll={unroll}"
             )
     init, xs = _to_tensors(init), _to_tensors(xs)
@@ -291,7 +293,8 @@ def _scan_length(xs, length):
         )
     if not known and not lengths:
         raise ValueError(
-            "`scan` takes `xs` or `length`. Received neither of them."
+            "`scan` takes `xs` to scan over and `length`, or one of them. "
+            "Received: xs=None and length=None"
         )
     return known.pop() if known else None
 
@@ -390,7 +393,8 @@ def associative_scan(f, elems, reverse=False, axis=0):
     count = flat[0].shape[axis]
     if count is None or any(x.shape[axis] != count for x in flat):
         raise ValueError(
-            "`associative_scan` takes tensors of one known size along `axis`. "
+            "`associative_scan` takes tensors of one known size along `axis`, "
+            "by default the first dimension. "
             f"Received: axis={axis} and shapes {[x.shape for x in flat]}"
         )
 

@@ -6,6 +6,7 @@ import threading
 import openvino as ov
 
 from keras.src.backend.common import global_state
+from keras.src.backend.openvino.layout import sink_transposes
 
 # OpenVINO's name of each kind of device that `keras.device` can ask for.
 DEVICE_KINDS = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
@@ -104,6 +105,7 @@ def compile_model(outputs, inputs, device=None, precision=ov.Type.f32):
     compiled = None
     if plan.computed:
         model = ov.Model(plan.computed, [x.get_node() for x in inputs])
+        sink_transposes(model)
         device = device or get_device()
         compiled = core().compile_model(model, device, properties)
     return Executable(compiled, plan.sources)

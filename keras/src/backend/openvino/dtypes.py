@@ -79,7 +79,12 @@ def ov_to_keras_type(ov_type):
 
 def ov_name(dtype):
     """OpenVINO's name of a Keras dtype, as node attributes spell it."""
-    return OPENVINO_DTYPES[dtype].to_string()
+    try:
+        return OPENVINO_DTYPES[dtype].to_string()
+    except KeyError:
+        raise TypeError(
+            f"OpenVINO has no dtype {dtype}; it has {sorted(OPENVINO_DTYPES)}."
+        ) from None
 
 
 def from_ov_name(name):

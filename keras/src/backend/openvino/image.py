@@ -7,7 +7,7 @@ import operator
 import ml_dtypes
 import numpy as np
 
-from keras.src.backend.common.backend_utils import standardize_data_format
+from keras.src.backend.config import standardize_data_format
 from keras.src.backend.openvino import numpy as ops
 from keras.src.backend.openvino import random
 from keras.src.backend.openvino.common import canonical_axis
@@ -327,8 +327,9 @@ def _resample(images, axis, size, scale, translation, method, antialias):
     dtype = images.dtype
     centers = ops.arange(size, dtype=dtype) + 0.5
     # Where the centers of the new pixels lie among the old.
-    sample = (centers - translation) / scale - 0.5
-    stretch = ops.maximum(1.0 / scale, 1.0) if antialias else 1.0
+    step = 1.0 / scale
+    sample = centers * step - translation * step - 0.5
+    stretch = ops.maximum(step, 1.0) if antialias else 1.0
     old = ops.expand_dims(ops.arange(dim, dtype=dtype), 1)
     weights = _kernel(method)(ops.absolute(sample - old) / stretch)
     total = ops.sum(weights, axis=0, keepdims=True)

@@ -19,8 +19,6 @@ from keras.src.backend.openvino.tensor import is_symbolic
 _AFTER_THE_LAST = 2**31 - 1
 _BEFORE_THE_FIRST = -(2**31) + 1
 
-_FULL = slice(None)
-
 
 def getitem(x, key):
     """`x[key]`, by NumPy's rules.
@@ -37,6 +35,10 @@ def getitem(x, key):
     items = key if isinstance(key, tuple) else (key,)
     if x._output is None and not x._pending() and all(map(_is_basic, items)):
         return concrete(np.asarray(x._value[items]))
+    if key.__class__ is int and x.ndim:
+        index = np.array(key)
+        _check_bounds(index, 0, x.shape[0])
+        return gather(x, concrete(index), 0)
     items = list(map(_standard_item, items))
     slices, new_dims, indices = _layout(x, items)
     if slices:
@@ -76,17 +78,29 @@ def _standard_item(item):
         item = convert_to_tensor(item)
     if isinstance(item, (list, tuple)):
         item = _array_or_tensor(item)
+    if item.__class__ is int:
+        return np.array(item)
     if not isinstance(item, (OpenVINOKerasTensor, np.ndarray)):
         item = np.asarray(item)
-    if item.dtype == "bool":
+    if _is_mask(item):
         return item if is_symbolic(item) else np.asarray(item)
-    if "int" not in str(item.dtype):
+    if isinstance(item, np.ndarray):
+        is_integer = item.dtype.kind in "iu"
+    else:
+        is_integer = "int" in item.dtype
+    if not is_integer:
         raise IndexError(
             "Only integers, slices, `None`, `...`, and integer or boolean "
             "tensors, arrays and lists are valid indices. Received: "
             f"{item!r}"
         )
     return item
+
+
+def _is_mask(index):
+    if isinstance(index, np.ndarray):
+        return index.dtype.kind == "b"
+    return index.dtype == "bool"
 
 
 def _array_or_tensor(items):
@@ -101,7 +115,7 @@ def _consumed(item):
     """How many dims of the tensor an item stands for."""
     if item is None or item is Ellipsis:
         return 0
-    if item.__class__ is not slice and item.dtype == "bool":
+    if item.__class__ is not slice and _is_mask(item):
         return item.ndim
     return 1
 
@@ -133,11 +147,11 @@ def _layout(x, items):
             new_dims.append(dim)
             dim += 1
         elif item.__class__ is slice:
-            if item != _FULL:
+            if not (item.start is item.stop is item.step is None):
                 slices[axis] = item
             axis += 1
             dim += 1
-        elif item.dtype == "bool":
+        elif _is_mask(item):
             if item.ndim == 0:
                 new_dims.append(dim)
             _check_mask(item, x.shape[axis : axis + item.ndim])
@@ -163,13 +177,14 @@ def _check_mask(mask, dims):
 
 
 def _check_bounds(index, axis, dim):
-    if isinstance(index, np.ndarray) and dim is not None and index.size:
+    if dim is None or not isinstance(index, np.ndarray) or not index.size:
+        return
+    if index.min() < -dim or index.max() >= dim:
         outside = index[(index < -dim) | (index >= dim)]
-        if outside.size:
-            raise IndexError(
-                f"Index {outside.flat[0]} is out of bounds for axis {axis} "
-                f"of size {dim}."
-            )
+        raise IndexError(
+            f"Index {outside.flat[0]} is out of bounds for axis {axis} of "
+            f"size {dim}."
+        )
 
 
 class _Row:
@@ -320,8 +335,9 @@ def _gathered_together(x, indices, adjacent):
 def _stacked(indices):
     """The indices, broadcast together, as the columns of one tensor."""
     if all(isinstance(index, np.ndarray) for index in indices):
-        stacked = np.stack(np.broadcast_arrays(*indices), axis=-1)
-        return concrete(stacked.astype(np.int64))
+        common = _broadcast([index.shape for index in indices])
+        indices = [np.broadcast_to(index, common) for index in indices]
+        return concrete(np.stack(indices, axis=-1).astype(np.int64))
     if _are_rows_of_one_mask(indices):
         return apply("Transpose", indices[0].positions, (1, 0))
     indices = [cast(_as_tensor(index), "int32") for index in indices]
@@ -330,12 +346,21 @@ def _stacked(indices):
         total = functools.reduce(functools.partial(apply, "Add"), indices)
         target = apply("ShapeOf", total, output_type="i32")
     else:
-        target = np.broadcast_shapes(*shapes)
+        target = _broadcast(shapes)
     columns = [
         apply("Unsqueeze", apply("Broadcast", index, target), -1)
         for index in indices
     ]
     return apply("Concat", *columns, axis=-1)
+
+
+def _broadcast(shapes):
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise IndexError(
+            f"Indices of the shapes {shapes} do not broadcast together."
+        ) from None
 
 
 def _are_rows_of_one_mask(indices):

@@ -143,7 +143,9 @@ class _RecordingScope(StatelessScope):
 class _Compiled:
     """One variant of a jitted function: a compiled model and its variables."""
 
-    def __init__(self, function, treedef, specs, shapes, device_name, precision):
+    def __init__(
+        self, function, treedef, specs, shapes, device_name, precision
+    ):
         self._checked = _latest[0]
         state = []
         while True:
@@ -184,7 +186,10 @@ class _Compiled:
         ]
         parameters = inputs + [tensor for _, tensor in mapping]
         self._executable = device.compile_model(
-            results, [tensor.output for tensor in parameters], device_name, precision
+            results,
+            [tensor.output for tensor in parameters],
+            device_name,
+            precision,
         )
 
     def is_current(self):

@@ -179,8 +179,13 @@ def _padded(x, paddings, value):
     """`x` with its last dims padded."""
     if not any(map(any, paddings)):
         return x
-    widths = [(0, 0)] * (x.ndim - len(paddings)) + list(paddings)
-    return np.pad(x, widths, constant_values=value)
+    sizes = x.shape[-len(paddings) :]
+    dims = [size + sum(pads) for size, pads in zip(sizes, paddings)]
+    inner = [slice(pads[0], pads[0] + n) for n, pads in zip(sizes, paddings)]
+    # `np.pad` takes 20 us more.
+    padded = np.full(x.shape[: -len(paddings)] + tuple(dims), value, x.dtype)
+    padded[(..., *inner)] = x
+    return padded
 
 
 def _every(strides, lead):

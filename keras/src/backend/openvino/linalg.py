@@ -138,9 +138,9 @@ def cholesky(a, upper=False):
 
 
 def cholesky_inverse(a, upper=False):
-    a = convert_to_tensor(a)
+    a = to_float(a)
     unit = identity(shape(a)[-1], dtype=a.dtype)
-    inverse = solve_triangular(a, unit, lower=not upper)
+    inverse = _compute("SolveTriangular", a, unit, lower=not upper)
     transposed = swapaxes(inverse, -1, -2)
     if upper:
         return matmul(inverse, transposed)
@@ -316,12 +316,11 @@ def pinv(x, rcond=None):
 
 def _matrices(x):
     x = convert_to_tensor(x)
-    if x.ndim < 2:
-        raise ValueError(
-            "Expected input to have rank >= 2. "
-            f"Received input with shape {x.shape}."
-        )
-    return x
+    if x.ndim >= 2:
+        return x
+    raise ValueError(
+        f"Expected matrices, of rank >= 2. Received: x.shape={x.shape}"
+    )
 
 
 # -------------------------------------------------------------- linear systems

@@ -27,6 +27,7 @@ from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
 from keras.src.backend.openvino.kernels import KERNELS
+from keras.src.backend.openvino.math import rsqrt
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -673,7 +674,7 @@ def batch_normalization(
             "Reshape", convert_to_tensor(value), placed, special_zero=False
         )
 
-    factor = 1 / numpy.sqrt(along_axis(variance) + epsilon)
+    factor = rsqrt(along_axis(variance) + epsilon)
     if scale is not None:
         factor = factor * along_axis(scale)
     shift = -along_axis(mean) * factor
@@ -928,11 +929,10 @@ def dot_product_attention(
             f"Received: query.shape={query.shape}, key.shape={key.shape}, "
             f"value.shape={value.shape}."
         )
-    if flash_attention:
-        raise ValueError(
-            "`dot_product_attention` cannot be told to use flash attention on "
-            "OpenVINO, which chooses its own algorithm. "
-            "Received: flash_attention=True"
+    if attn_logits_soft_cap is not None:
+        raise NotImplementedError(
+            "`dot_product_attention` with `attn_logits_soft_cap` is only "
+            "supported for JAX on TPU, not with OpenVINO."
         )
     dtype = result_type(query.dtype, key.dtype, value.dtype, float)
     compute_dtype = result_type(dtype, "float32")
@@ -943,25 +943,19 @@ def dot_product_attention(
     heads = query.shape[1]
     key, value = (_for_each_head(x, heads) for x in (key, value))
     if scale is None:
-        width = cast(shape(query)[3], compute_dtype)
-        scale = 1 / numpy.sqrt(width)
-    scale = convert_to_tensor(scale, compute_dtype)
+        scale = rsqrt(cast(shape(query)[3], compute_dtype))
     bias = _attention_bias(bias, mask, is_causal, query, key)
-    if attn_logits_soft_cap is None:
-        result = apply(
-            "ScaledDotProductAttention",
-            query,
-            key,
-            value,
-            convert_to_tensor(0, compute_dtype) if bias is None else bias,
-            scale,
-            causal=False,
-        )
-    else:
-        logits = apply("MatMul", query, key, transpose_b=True) * scale
-        logits = logits / (1 + numpy.absolute(logits) / attn_logits_soft_cap)
-        weights = softmax(logits if bias is None else logits + bias)
-        result = apply("MatMul", weights, value)
+    # One fused node, with or without `flash_attention`: how it is computed is
+    # up to the device.
+    result = apply(
+        "ScaledDotProductAttention",
+        query,
+        key,
+        value,
+        convert_to_tensor(0, compute_dtype) if bias is None else bias,
+        convert_to_tensor(scale, compute_dtype),
+        causal=False,
+    )
     return cast(apply("Transpose", result, (0, 2, 1, 3)), dtype)
 
 

@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from keras.src.backend.config import floatx
+from keras.src.backend.openvino import custom
 from keras.src.backend.openvino.common import binary
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import canonical_axis
@@ -17,7 +18,6 @@ from keras.src.backend.openvino.common import reduction
 from keras.src.backend.openvino.common import shape as dims_of
 from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.common import unary
-from keras.src.backend.openvino import custom
 from keras.src.backend.openvino.composite import composite
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import is_integer
@@ -34,7 +34,6 @@ from keras.src.backend.openvino.tensor import promote
 
 # The CPU plugin clips these where they should wrap around.
 _SMALL_INTEGERS = ("int8", "uint8", "int16", "uint16")
-
 
 _END = 2**31 - 1  # of a slice to the end
 
@@ -56,7 +55,6 @@ _wrapping_abs = _wrapping("Abs", np.abs)
 _wrapping_add = _wrapping("Add", np.add)
 _wrapping_left_shift = _wrapping("BitwiseLeftShift", np.left_shift)
 _wrapping_multiply = _wrapping("Multiply", np.multiply)
-_wrapping_negative = _wrapping("Negative", np.negative)
 _wrapping_right_shift = _wrapping("BitwiseRightShift", np.right_shift)
 _wrapping_subtract = _wrapping("Subtract", np.subtract)
 
@@ -68,7 +66,16 @@ def _exp(x):
 
 
 def _unless_nan(x, result):
+    if _is_known_number(x):
+        return result
     return apply("Select", apply("NotEqual", x, x), x, result)
+
+
+def _is_known_number(x):
+    node = x.output.get_node()
+    if node.get_type_name() != "Constant" or x.ndim > 0:
+        return False
+    return not math.isnan(node.get_data().item())
 
 
 @composite("Expm1", np.expm1)
@@ -129,21 +136,10 @@ def _ldexp(x, exponent):
 
 
 # Abramowitz and Stegun, 9.8.1 and 9.8.2: powers of (x / 3.75)^2, of 3.75 / x.
-_I0_SMALL = (
-    1,
-    3.5156229,
-    3.0899424,
-    1.2067492,
-    0.2659732,
-    0.0360768,
-    0.0045813,
-)
-_I0_LARGE = (0.39894228, 0.01328592, 0.00225319, -0.00157565, 0.00916281) + (
-    -0.02057706,
-    0.02635537,
-    -0.01647633,
-    0.00392377,
-)
+_I0_SMALL = (1, 3.5156229, 3.0899424, 1.2067492)
+_I0_SMALL += (0.2659732, 0.0360768, 0.0045813)
+_I0_LARGE = (0.39894228, 0.01328592, 0.00225319, -0.00157565, 0.00916281)
+_I0_LARGE += (-0.02057706, 0.02635537, -0.01647633, 0.00392377)
 
 
 @composite("BesselI0", np.i0)
@@ -165,13 +161,14 @@ def _trunc(x):
 
 @composite("NaNMaximum", np.maximum)
 def _nan_maximum(x1, x2):
-    # The CPU plugin's Maximum and Minimum give the second where one is NaN.
-    return _unless_nan(x1, apply("Maximum", x1, x2))
+    # The CPU plugin's Maximum and Minimum give either where one is NaN, mostly
+    # the second.
+    return _unless_nan(x1, _unless_nan(x2, apply("Maximum", x1, x2)))
 
 
 @composite("NaNMinimum", np.minimum)
 def _nan_minimum(x1, x2):
-    return _unless_nan(x1, apply("Minimum", x1, x2))
+    return _unless_nan(x1, _unless_nan(x2, apply("Minimum", x1, x2)))
 
 
 @composite("FMax", np.fmax)
@@ -256,11 +253,7 @@ def _halves(x):
     return high, x - high
 
 
-def _integer_power_kernel(x1, x2):
-    return KERNELS["Power"](x1, x2)
-
-
-@composite("IntegerPower", _integer_power_kernel)
+@composite("IntegerPower", KERNELS["Power"])
 def _integer_power(x1, x2):
     # The CPU plugin's Power is one of float32. Six bits of the exponent: more
     # would overflow any base but 0, 1 and -1.
@@ -364,12 +357,8 @@ def _arg_extreme(name, reduce, kernel):
         hit = x == best
         if is_float(x.dtype):
             hit = hit | (isnan(x) & isnan(best))
-        count = dims_of(x)[axis]
-        positions = cast(arange(count), "float32")
-        after = tuple(range(1, x.ndim - axis))
-        if after:
-            positions = apply("Unsqueeze", positions, after)
-        found = where(hit, positions, math.inf)
+        positions = cast(arange(dims_of(x)[axis]), "float32")
+        found = where(hit, _along(positions, axis, x.ndim), math.inf)
         first = apply("ReduceMin", found, (axis,), keep_dims=True)
         return cast(first, "int32")
 
@@ -464,6 +453,12 @@ def _promote_integers(op, x1, x2):
     return x1, x2
 
 
+def _along(x, axis, ndim):
+    """A 1-d tensor in a shape that broadcasts along `axis` of `ndim` dims."""
+    after = tuple(range(1, ndim - axis))
+    return apply("Unsqueeze", x, after) if after else x
+
+
 def _flatten(x):
     return apply("Reshape", x, (-1,), special_zero=False)
 
@@ -520,7 +515,7 @@ def _extreme(x, axis, keepdims, initial, op):
                 f"`{name}` of no elements needs `initial`. Received: "
                 f"x.shape={x.shape}, axis={axis}"
             )
-        result = _reduced_shape_full(x, axes, keepdims, initial)
+        result = full(_reduced_dims(x, axes, keepdims), initial, x.dtype)
     elif x.dtype == "bool":
         result = apply(of_bool, x, axes, keep_dims=keepdims)
     elif is_float(x.dtype):
@@ -532,11 +527,12 @@ def _extreme(x, axis, keepdims, initial, op):
     return larger(result, cast(initial, x.dtype))
 
 
-def _reduced_shape_full(x, axes, keepdims, value):
-    dims = [1 if i in axes else dim for i, dim in enumerate(dims_of(x))]
-    if not keepdims:
-        dims = [dim for i, dim in enumerate(dims) if i not in axes]
-    return full(dims, value, x.dtype)
+def _reduced_dims(x, axes, keepdims):
+    """The dims of a reduction of `x`."""
+    dims = enumerate(dims_of(x))
+    if keepdims:
+        return [1 if i in axes else dim for i, dim in dims]
+    return [dim for i, dim in dims if i not in axes]
 
 
 def _without_nan(x, value):
@@ -547,7 +543,7 @@ def _without_nan(x, value):
 
 def _window(n, op, value):
     """`value(t)` in float64 for `n` times `t` from 0 to 1; 1 where `n` is 1."""
-    n = dimension(n, op)
+    n = dimension(cast(n, "int32") if hasattr(n, "dtype") else n, op)
     t = cast(arange(n), "float64") / maximum(subtract(n, 1), 1)
     return cast(where(equal(n, 1), 1.0, value(t)), floatx())
 
@@ -609,8 +605,8 @@ def arange(start, stop=None, step=None, dtype=None):
     kinds = [getattr(x, "dtype", x.__class__) for x in bounds]
     if dtype is None:
         dtype = result_type(*kinds)
-        if dtype == "int32":  # 64 bits where a Python integer needs them
-            dtype = result_type(*[convert_to_tensor(x).dtype for x in bounds])
+        if dtype == "int32" and builtins.any(map(_needs_int64, bounds)):
+            dtype = "int64"
     dtype = standardize(dtype)
     wide = _range_dtype([*kinds, dtype])
     bounds = [
@@ -618,6 +614,10 @@ def arange(start, stop=None, step=None, dtype=None):
         for x in bounds
     ]
     return cast(apply("Range", *bounds, output_type=ov_name(wide)), dtype)
+
+
+def _needs_int64(x):
+    return x.__class__ is int and not -(2**31) <= x < 2**31
 
 
 def _range_dtype(dtypes):
@@ -688,8 +688,7 @@ def average(x, axis=None, weights=None):
     if weights.ndim != x.ndim:
         # One weight for each position along the axis.
         axis = canonical_axis(axis, x.ndim)
-        after = tuple(range(1, x.ndim - axis))
-        weights = apply("Unsqueeze", weights, after) if after else weights
+        weights = _along(weights, axis, x.ndim)
     total = sum(broadcast_to(weights, dims_of(x)), axis)
     return sum(x * weights, axis) / total
 
@@ -781,7 +780,6 @@ def clip(x, x_min, x_max):
     x = convert_to_tensor(x)
     if x.dtype == "bool":
         x = cast(x, "int32")
-    # The bound comes first: the CPU plugin's Maximum then keeps a NaN.
     if x_min is not None:
         x = maximum(x_min, x)
     return x if x_max is None else minimum(x_max, x)
@@ -813,8 +811,9 @@ def corrcoef(x):
 
 def correlate(x1, x2, mode="valid"):
     x1, x2 = promote(x1, x2)
-    if x1.dtype == "bool":
-        x1, x2 = cast(x1, "int32"), cast(x2, "int32")
+    if not is_float(x1.dtype):
+        dtype = "float64" if x1.dtype == "int64" else floatx()
+        x1, x2 = cast(x1, dtype), cast(x2, dtype)
     if x1.ndim != 1 or x2.ndim != 1:
         raise ValueError(
             "`correlate` takes 1-d tensors. Received: "
@@ -974,13 +973,13 @@ def gcd(x1, x2):
 
 def geomspace(start, stop, num=50, endpoint=True, dtype=None, axis=0):
     dtype = dtype or result_type(*_kinds(start, stop), float)
-    start, stop = cast(start, "float64"), cast(stop, "float64")
-    axis = canonical_axis(axis, builtins.max(start.ndim, stop.ndim) + 1)
-    # On the negative side, a power of the ratio has the sign of the start.
-    ratio = linspace(
-        0.0, log(stop / start), num, endpoint, axis=axis, dtype="float64"
+    start, stop = _grid_ends(start, stop)
+    axis = canonical_axis(axis, start.ndim + 1)
+    # Of the ratio to the start, so that both ends may be negative.
+    exponents = linspace(
+        0.0, log(stop / start), num, endpoint, dtype="float64", axis=axis
     )
-    result = expand_dims(start, axis) * exp(ratio)
+    result = expand_dims(start, axis) * exp(exponents)
     if endpoint and num > 1:
         result = _with_last(result, stop, axis)
     return _to_grid_dtype(result, dtype)
@@ -1011,17 +1010,12 @@ def heaviside(x1, x2):
 
 def histogram(x, bins=10, range=None):
     x = to_float(x)
-    low, high = (
-        (min(x, initial=math.inf), max(x, initial=-math.inf))
-        if not range
-        else range
-    )
+    low, high = range or (min(x, initial=math.inf), max(x, initial=-math.inf))
     low, high = cast(low, x.dtype), cast(high, x.dtype)
-    single = low == high
-    low, high = where(single, low - 0.5, low), where(single, high + 0.5, high)
-    edges = linspace(low, high, bins + 1, dtype=x.dtype)
-    # The last bin includes its upper edge.
+    margin = cast(low == high, x.dtype) / 2
+    edges = linspace(low - margin, high + margin, bins + 1, dtype=x.dtype)
     ordered = sort(_flatten(x))
+    # The last bin includes its upper edge.
     below = searchsorted(ordered, _slice(edges, 0, -1, 0), side="left")
     until = searchsorted(ordered, _slice(edges, -1, _END, 0), side="right")
     return diff(apply("Concat", below, until, axis=0)), edges
@@ -1152,40 +1146,29 @@ def linspace(
 ):
     if num < 0:
         raise ValueError(
-            f"`linspace` takes `num` of 0 or more. Received: {num}"
+            f"`linspace` takes `num` of 0 or more. Received: num={num}"
         )
     dtype = dtype or result_type(*_kinds(start, stop), float)
-    start, stop = cast(start, "float64"), cast(stop, "float64")
+    start, stop = _grid_ends(start, stop)
+    axis = canonical_axis(axis, start.ndim + 1)
     intervals = num - 1 if endpoint else num
-    step = (
-        (stop - start) / intervals
-        if intervals > 0
-        else full_like(stop - start, math.nan)
-    )
-    axis = canonical_axis(axis, step.ndim + 1)
-    count = cast(arange(num), "float64")
-    after = tuple(range(1, step.ndim - axis + 1))
-    count = apply("Unsqueeze", count, after) if after else count
-    spread = expand_dims(step, axis) if intervals > 0 else 0.0
-    result = (
-        expand_dims(broadcast_to(start, dims_of(step)), axis) + count * spread
-    )
+    step = (stop - start) / builtins.max(intervals, 1)
+    position = _along(arange(num, dtype="float64"), axis, start.ndim + 1)
+    result = expand_dims(start, axis) + position * expand_dims(step, axis)
     if endpoint and num > 1:
         result = _with_last(result, stop, axis)
     result = _to_grid_dtype(result, dtype)
-    return (
-        (
-            result,
-            cast(
-                step,
-                result_type(float)
-                if not is_float(standardize(dtype))
-                else dtype,
-            ),
-        )
-        if retstep
-        else result
-    )
+    if not retstep:
+        return result
+    step = (stop - start) / intervals
+    return result, cast(step, result_type(standardize(dtype), float))
+
+
+def _grid_ends(start, stop):
+    """Both in float64, which the result is rounded from, and in one shape."""
+    start, stop = cast(start, "float64"), cast(stop, "float64")
+    dims = dims_of(stop - start)
+    return broadcast_to(start, dims), broadcast_to(stop, dims)
 
 
 def _kinds(*operands):
@@ -1201,13 +1184,7 @@ def _kinds(*operands):
 def _with_last(x, last, axis):
     """`x` with its last element along `axis` replaced."""
     first = _slice(x, 0, -1, axis)
-    dims = [1 if i == axis else dim for i, dim in enumerate(dims_of(x))]
-    last = (
-        broadcast_to(expand_dims(last, axis), dims)
-        if last.ndim
-        else broadcast_to(last, dims)
-    )
-    return apply("Concat", first, last, axis=axis)
+    return apply("Concat", first, expand_dims(last, axis), axis=axis)
 
 
 def _to_grid_dtype(x, dtype):
@@ -1503,6 +1480,7 @@ def quantile(x, q, axis=None, method="linear", keepdims=False):
     return _quantile(x, q, axis, method, keepdims, skip_nan=False)
 
 
+@in_float32
 def _quantile(x, q, axis, method, keepdims, skip_nan):
     """Quantiles of floats; the dims of `q` come first."""
     if method not in _INTERPOLATIONS:
@@ -1513,28 +1491,19 @@ def _quantile(x, q, axis, method, keepdims, skip_nan):
     q = cast(q, "float64")
     axes = canonical_axes(axis, x.ndim)
     ordered = sort(_axes_last(x, axes), axis=-1)  # NaN comes last
-    isnan_ = isnan(ordered)
-    total = dims_of(ordered)[-1]
+    count = sum(logical_not(isnan(ordered)), axis=-1, keepdims=True)
     if skip_nan:
-        count = sum(logical_not(isnan_), axis=-1, keepdims=True)
+        defined = count > 0
     else:
-        count = cast(total, "int32")
-    # One row of positions for each result, all quantiles in a row.
-    position = _flatten(q) * maximum(cast(count, "float64") - 1, 0.0)
+        defined = count >= maximum(dims_of(ordered)[-1], 1)
+    # A row of positions for each row of values.
+    position = _flatten(q) * cast(maximum(count - 1, 0), "float64")
     below, above, share = _INTERPOLATIONS[method](position)
-    low, high = (_pick(ordered, cast(i, "int32")) for i in (below, above))
+    low, high = _pick(ordered, below), _pick(ordered, above)
     share = cast(share, x.dtype)
     result = where(low == high, low, low * (1 - share) + high * share)
-    if skip_nan:
-        result = where(count == 0, math.nan, result)
-    else:
-        result = where(any(isnan_, -1, True), math.nan, result)
-    result = moveaxis(result, -1, 0)
-    dims = dims_of(x)
-    if keepdims:
-        rest = [1 if i in axes else dim for i, dim in enumerate(dims)]
-    else:
-        rest = [dim for i, dim in enumerate(dims) if i not in axes]
+    result = moveaxis(where(defined, result, math.nan), -1, 0)
+    rest = _reduced_dims(x, axes, keepdims)
     return reshape(result, [*dims_of(q), *rest])
 
 
@@ -1542,16 +1511,14 @@ def _axes_last(x, axes):
     """`x` with `axes` joined into one, which comes last."""
     rest = [i for i in range(x.ndim) if i not in axes]
     dims = dims_of(x)
-    x = apply("Transpose", x, (*rest, *axes)) if x.ndim > 1 else x
-    return reshape(
-        x, [*(dims[i] for i in rest), -1 if None in x.shape or x.size else 0]
-    )
+    count = _count(x, axes)
+    x = transpose(x, (*rest, *axes))
+    return reshape(x, [*(dims[i] for i in rest), count])
 
 
 def _pick(ordered, index):
-    """The elements of the last axis at `index`, for each row alike or not."""
-    if index.ndim == 1:
-        return apply("Gather", ordered, index, -1)
+    """The elements of the last axis at `index`, for each row its own."""
+    index = cast(index, "int32")
     return apply("GatherElements", ordered, index, axis=ordered.ndim - 1)
 
 
@@ -1600,10 +1567,9 @@ def searchsorted(sorted_sequence, values, side="left"):
     sorted_sequence, values = promote(sorted_sequence, values)
     if sorted_sequence.ndim != 1:
         raise ValueError(
-            "`searchsorted` only supports 1-D sorted sequences. "
-            "You can use `keras.ops.vectorized_map` "
-            "to extend it to N-D sequences. Received: "
-            f"sorted_sequence.shape={sorted_sequence.shape}"
+            "`searchsorted` only supports 1-D sorted sequences; "
+            "`keras.ops.vectorized_map` takes it to more dims. "
+            f"Received: sorted_sequence.shape={sorted_sequence.shape}"
         )
     return apply(
         "SearchSorted",
@@ -1657,8 +1623,7 @@ def sqrt(x):
 
 
 def square(x):
-    x = convert_to_tensor(x)
-    return multiply(x, x)
+    return multiply(*_promote_numbers(x, x))
 
 
 def std(x, axis=None, keepdims=False):
@@ -1711,8 +1676,7 @@ def _widths(x, ndim, axis):
     x = convert_to_tensor(x)
     if x.ndim > 1:
         return diff(x, axis=axis)
-    after = tuple(range(1, ndim - axis))
-    return apply("Unsqueeze", diff(x), after) if after else diff(x)
+    return _along(diff(x), axis, ndim)
 
 
 def tri(N, M=None, k=0, dtype=None):

@@ -7,6 +7,7 @@ import itertools
 import math
 import operator
 
+import ml_dtypes
 import numpy as np
 
 from keras.src.backend.common.backend_utils import vectorize_impl
@@ -69,7 +70,7 @@ def _arg_sort(x, axis):
     if is_float(x.dtype):
         # The CPU plugin does not order NaN. It takes the place of infinity,
         # and infinity that of the largest number.
-        largest = np.finfo(numpy_dtype(x.dtype)).max
+        largest = ml_dtypes.finfo(numpy_dtype(x.dtype)).max
         x = where(isnan(x), math.inf, apply("Minimum", x, _like(largest, x)))
     _, order = _top_k(x, axis, "i64")
     return cast(order, "int32")
@@ -85,8 +86,11 @@ def _sort(x, axis):
     # at the end become NaN again.
     values, _ = _top_k(where(isnan(x), math.inf, x), axis, "i32")
     dim = dims_of(x)[axis]
-    numbers = dim - sum(isnan(x), axis, keepdims=True)
-    position = expand_dims(arange(dim), tuple(range(1, x.ndim - axis)))
+    # Counted in floats: the CPU plugin gets `Less` of integers wrong where the
+    # difference is fused into it and both sides are broadcast.
+    numbers = dim - sum(cast(isnan(x), "float32"), axis, keepdims=True)
+    position = cast(arange(dim), "float32")
+    position = expand_dims(position, tuple(range(1, x.ndim - axis)))
     return where(position < numbers, values, math.nan)
 
 
@@ -132,7 +136,7 @@ def _take_kernel(x, indices, axis):
 
 @composite("TakeOrFill", _take_kernel)
 def _take_or_fill(x, indices, axis):
-    taken = apply("Gather", x, indices, axis)
+    taken = gather(x, indices, axis)
     outside = _is_outside(indices, dims_of(x)[axis])
     trailing = range(indices.ndim, indices.ndim + x.ndim - axis - 1)
     outside = expand_dims(outside, tuple(trailing))
@@ -308,9 +312,10 @@ def _target_shape(shape):
         shape = shape.tolist()
     if not isinstance(shape, (list, tuple)):
         shape = (shape,)
-    if builtins.any(map(is_symbolic, shape)):
-        return [d if is_symbolic(d) else operator.index(d) for d in shape]
-    return tuple(map(operator.index, shape))
+    if builtins.all(d.__class__ is int for d in shape):
+        return tuple(shape)
+    shape = [d if is_symbolic(d) else operator.index(d) for d in shape]
+    return shape if builtins.any(map(is_symbolic, shape)) else tuple(shape)
 
 
 def concatenate(xs, axis=0):
@@ -432,9 +437,14 @@ def einsum(subscripts, *operands, optimize=None):
     `optimize` is taken for NumPy's sake: more than two operands are always
     contracted in the order that takes the least work.
     """
+    operands = [convert_to_tensor(x) for x in operands]
+    ranks = tuple(x.ndim for x in operands)
+    if _is_matmul(subscripts, ranks):
+        return matmul(*operands)
+    is_int8 = builtins.all(x.dtype == "int8" for x in operands)
     operands = promote(*operands)
-    dtype = operands[0].dtype
-    labels, output = _parse_einsum(subscripts, tuple(x.ndim for x in operands))
+    dtype = "int32" if is_int8 else operands[0].dtype
+    labels, output = _parse_einsum(subscripts, ranks)
     terms = list(zip(operands, labels))
     for i, j in _einsum_order(terms, output):
         second, first = terms.pop(j), terms.pop(i)
@@ -443,7 +453,7 @@ def einsum(subscripts, *operands, optimize=None):
     ((x, labels),) = terms
     x, labels = _summed(x, labels, output)
     x = _in_order(x, labels, output)
-    return cast(x, "int32" if dtype == "int8" else dtype)
+    return cast(x, dtype)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -490,6 +500,24 @@ def _parse_einsum(subscripts, ranks):
     return tuple(expanded), output
 
 
+@functools.lru_cache(maxsize=1024)
+def _is_matmul(subscripts, ranks):
+    """Whether an equation is `matmul` as it is."""
+    if len(ranks) != 2:
+        return False
+    (labels1, labels2), output = _parse_einsum(subscripts, ranks)
+    batch, free1, free2, inner, _ = _contraction_plan(labels1, labels2, output)
+    ranks_fit = len(free1) == 1 if batch else len(free2) < 2
+    return (
+        ranks_fit
+        and len(inner) == 1
+        and (len(free2) == 1 or not batch)
+        and labels1 == batch + free1 + inner
+        and labels2 == batch + inner + free2
+        and output == batch + free1 + free2
+    )
+
+
 def _einsum_order(terms, output):
     """Which two of the terms to contract at each step; results come last."""
     if len(terms) < 3:
@@ -534,29 +562,31 @@ def _contract(x1, labels1, x2, labels2, needed):
     batch, free1, free2, inner = plan.batch, plan.free1, plan.free2, plan.inner
     if not inner:
         order = batch + free1 + free2
-        x1 = _in_order(x1, labels1, order)
-        return multiply(x1, _in_order(x2, labels2, order)), order
+        x1 = _in_order(_wide(x1), labels1, order)
+        return multiply(x1, _in_order(_wide(x2), labels2, order)), order
     x1 = _in_order(x1, labels1, batch + free1 + inner)
     x2 = _in_order(x2, labels2, batch + inner + free2)
-    # MatMul's operands are [batch..., rows, inner] and [batch..., inner,
-    # columns]; without a batch, rows may be any number of dims.
-    dims1 = [[(x1, i)] for i in range(x1.ndim)]
-    dims2 = [[(x2, i)] for i in range(x2.ndim)]
+    # MatMul takes [batch..., rows, inner] and [batch..., inner, columns].
+    # Without a batch, rows may be any number of dims.
+    joins_rows = bool(batch) and len(free1) != 1
+    joins_columns = len(free2) > 1 or bool(batch) and not free2
     kept = len(batch)
-    rows = dims1[kept : kept + len(free1)]
-    columns = dims2[x2.ndim - len(free2) :]
-    left, right = rows, columns
-    if batch:
-        left, right = [_joined(rows)], [_joined(columns)]
-    elif columns:
-        right = [_joined(columns)]
-    inner1 = _joined(dims1[kept + len(free1) :])
-    inner2 = _joined(dims2[kept : kept + len(inner)])
-    x = matmul(
-        _reshaped(x1, kept, [*left, inner1]),
-        _reshaped(x2, kept, [inner2, *right]),
-    )
-    return _reshaped(x, kept, rows + columns), batch + free1 + free2
+    dims1 = [(x1, i) for i in range(kept, x1.ndim)]
+    dims2 = [(x2, i) for i in range(kept, x2.ndim)]
+    rows, inner1 = dims1[: len(free1)], dims1[len(free1) :]
+    inner2, columns = dims2[: len(inner)], dims2[len(inner) :]
+    if len(inner) > 1 or joins_columns:
+        right = [columns] if joins_columns else _one_each(columns)
+        x2 = _reshaped(x2, kept, [inner2, *right])
+    if not joins_rows:
+        kept, rows = kept + len(rows), []
+    if len(inner) > 1 or joins_rows:
+        left = [rows] if joins_rows else []
+        x1 = _reshaped(x1, kept, [*left, inner1])
+    x = matmul(x1, x2)
+    if joins_rows or joins_columns:
+        x = _reshaped(x, kept, _one_each(rows + columns))
+    return x, batch + free1 + free2
 
 
 _ContractionPlan = collections.namedtuple(
@@ -595,8 +625,12 @@ def _summed(x, labels, needed):
     labels = "".join(c for c in labels if c in needed)
     if x.dtype == "bool":
         return any(x, axes), labels
-    dtype = "int32" if x.dtype == "int8" else x.dtype
-    return cast(sum(x, axes), dtype), labels
+    return cast(sum(x, axes), _wide(x).dtype), labels
+
+
+def _wide(x):
+    """int8 as int32, in which `matmul` multiplies it."""
+    return cast(x, "int32") if x.dtype == "int8" else x
 
 
 def _in_order(x, labels, order):
@@ -608,8 +642,8 @@ def _in_order(x, labels, order):
     return expand_dims(x, [i for i, c in enumerate(order) if c not in labels])
 
 
-def _joined(dims):
-    return [dim for each in dims for dim in each]
+def _one_each(dims):
+    return [[dim] for dim in dims]
 
 
 def _reshaped(x, kept, dims):
@@ -625,10 +659,6 @@ def _reshaped(x, kept, dims):
     new = x.shape[:kept] + tuple(sizes)
     if None not in new:
         return x if new == x.shape else reshape(x, new)
-    if [each == [(x, kept + i)] for i, each in enumerate(dims)] == [True] * (
-        x.ndim - kept
-    ):
-        return x
     if 0 not in new and sizes.count(None) < 2:
         sizes = [-1 if size is None else size for size in sizes]
         return apply(
@@ -769,14 +799,14 @@ def _pad_node(x, widths, mode, *value):
 
 
 def _pad_mirrored(x, widths, mode, _):
-    """Modes that the node Pad has, for widths up to a dim's size."""
     most = {"edge": math.inf, "reflect": -1, "symmetric": 0}[mode]
     if builtins.all(
-        dim is None or (dim > 0 and builtins.max(ends) <= dim + most)
+        dim and builtins.max(ends) <= dim + most
         for dim, ends in zip(x.shape, widths)
         if builtins.any(ends)
     ):
         return _pad_node(x, widths, mode)
+    # The node takes no more than a dim's size.
     return _pad_gathered(x, widths, mode, _)
 
 
@@ -791,9 +821,18 @@ def _pad_gathered(x, widths, mode, _):
 def _padded_positions(dim, ends, mode):
     """Which element of a dim stands where after padding."""
     mode = "wrap" if mode == "circular" else mode
-    if is_symbolic(dim):
-        return mod(arange(-ends[0], dim + ends[1]), dim)
-    return concrete(np.pad(np.arange(dim), ends, mode))
+    if not is_symbolic(dim):
+        return concrete(np.pad(np.arange(dim), ends, mode))
+    position = arange(-ends[0], dim + ends[1])
+    if mode == "edge":
+        return clip(position, 0, dim - 1)
+    if mode == "wrap":
+        return mod(position, dim)
+    # There and back again, with or without the ends twice.
+    there_and_back = 2 * dim if mode == "symmetric" else maximum(2 * dim - 2, 1)
+    last = there_and_back - 1 if mode == "symmetric" else there_and_back
+    position = mod(position, there_and_back)
+    return minimum(position, last - position)
 
 
 def _pad_statistic(x, widths, mode, _):
@@ -881,7 +920,7 @@ def repeat(x, repeats, axis=None):
             repeats = repeats.item()
     if isinstance(repeats, int) and is_symbolic(dim):
         each = broadcast_to(expand_dims(arange(dim), 1), (dim, repeats))
-        return apply("Gather", x, ravel(each), axis)
+        return gather(x, ravel(each), axis)
     if not is_symbolic(repeats) and not is_symbolic(dim):
         return gather(x, concrete(np.repeat(np.arange(dim), repeats)), axis)
     repeats = broadcast_to(cast(repeats, "int32"), (dim,))
@@ -889,7 +928,7 @@ def repeat(x, repeats, axis=None):
     positions = arange(sum(repeats))
     # The element of a position is the number of those that end before it.
     index = apply("SearchSorted", ends, positions, right_mode=True)
-    return apply("Gather", x, index, axis)
+    return gather(x, index, axis)
 
 
 def reshape(x, newshape):
@@ -1135,7 +1174,10 @@ def _lower_part(x, k, op):
             f"`{op}` takes a tensor of at least two dims. Received: "
             f"x.shape={x.shape}"
         )
-    return tri(*dims_of(x)[-2:], k=k, dtype="bool")
+    rows, columns = dims_of(x)[-2:]
+    if builtins.any(map(is_symbolic, (rows, columns, k))):
+        return tri(rows, columns, k=k, dtype="bool")
+    return concrete(np.tri(rows, columns, int(k), bool))
 
 
 def unique(
@@ -1152,7 +1194,7 @@ def unique(
     if axis is None and is_symbolic(x):
         values, index, inverse, counts = _unique_sorted(ravel(x))
     else:
-        axes = () if axis is None else (canonical_axis(axis, x.ndim),)
+        axes = () if axis is None else canonical_axes(axis, x.ndim)
         values, index, inverse, counts = apply(
             "Unique",
             x,
@@ -1164,7 +1206,7 @@ def unique(
     if axis is None:
         inverse = reshape(inverse, dims_of(x))
     if size is not None:
-        axis = axis or 0
+        axis = 0 if axis is None else canonical_axis(axis, x.ndim)
         if fill_value is None:
             fill_value = _first(values, axis)
         values = _resized(values, size, fill_value, axis)
@@ -1186,18 +1228,18 @@ def _unique_sorted(x):
     The CPU plugin takes neither.
     """
     order = _arg_sort(x, axis=0)
-    values = apply("Gather", x, order, 0)
+    values = gather(x, order, 0)
     count = dims_of(x)[0]
     position = arange(count)
-    previous = apply("Gather", values, maximum(position - 1, 0), 0)
+    previous = gather(values, maximum(position - 1, 0), 0)
     is_first = (position == 0) | (values != previous)
     starts = nonzero(is_first)[0]
     ends = concatenate([starts[1:], expand_dims(_as_int32(count), 0)])
     group = cumsum(cast(is_first, "int32")) - 1
     inverse = apply("ScatterElementsUpdate", order, order, group, 0)
     return (
-        apply("Gather", values, starts, 0),
-        apply("Gather", order, starts, 0),
+        gather(values, starts, 0),
+        gather(order, starts, 0),
         inverse,
         ends[: dims_of(starts)[0]] - starts,
     )

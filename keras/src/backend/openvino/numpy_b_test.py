@@ -239,7 +239,6 @@ def test_pad(mode, width):
         lambda x: knp.pad(x, width, mode),
         lambda x: np.pad(x, width, mode),
         M,
-        compiled=width != 7,
     )
     x = M.astype("int32")
     np.testing.assert_array_equal(
@@ -317,16 +316,25 @@ def test_take_out_of_bounds(dtype, fill):
     )
 
 
-def test_take_along_axis():
-    index = np.array([[[0], [-1], [1]]], "int32")
-    for axis in (0, 1, 2):
-        check(
-            lambda x, i: knp.take_along_axis(x, i, axis),
-            lambda x, i: np.take_along_axis(x, i, axis),
-            F[:, :, :1] if axis == 2 else F,
-            index[:, :1] if axis == 1 else index,
-            compiled=axis == 2,
-        )
+@pytest.mark.parametrize(
+    "axis, shape, index_shape",
+    [(0, (2, 3, 4), (5, 3, 4)), (2, (2, 1, 4), (1, 3, 2)), (1, (2, 3), (2, 0))],
+)
+def test_take_along_axis(axis, shape, index_shape):
+    rng = np.random.default_rng(0)
+    dim = shape[axis]
+    x = rng.normal(size=shape).astype("float32")
+    index = rng.integers(-dim, dim, index_shape).astype("int32")
+    function, reference = (
+        lambda x, i, take=module.take_along_axis: take(x, i, axis)
+        for module in (knp, np)
+    )
+    # Where dims are not known, they are taken to be those of the other.
+    broadcasts = axis == 2
+    check(function, reference, x, index, compiled=not broadcasts)
+    if broadcasts:
+        got = run_compiled(function, x, index, dynamic=False)[0]
+        np.testing.assert_array_equal(got, reference(x, index))
 
 
 X = np.array([[3, NAN, -INF, 1, INF, 1], [-0.0, 0, INF, NAN, -NAN, -2]], "f4")
@@ -418,9 +426,10 @@ def test_unique_of_a_size():
         )
     assert run_compiled(lambda x: knp.unique(x, size=3), x)[0].shape == (3,)
     rows = np.array([[1, 0], [0, 1], [1, 0]])
-    np.testing.assert_array_equal(
-        knp.unique(rows, axis=0, size=3), [[0, 1], [1, 0], [0, 1]]
-    )
+    for axis, x in [(0, rows), (-1, rows.T)]:
+        got = np.asarray(knp.unique(x, axis=axis, size=3))
+        got = got.T if axis else got
+        np.testing.assert_array_equal(got, [[0, 1], [1, 0], [0, 1]])
 
 
 # -------------------------------------------------------------- linear algebra
@@ -517,6 +526,12 @@ def test_einsum_dtypes(dtype):
         np.testing.assert_array_equal(got, wanted)
         got = run_compiled(lambda a, b: knp.einsum(equation, a, b), a, b)[0]
         np.testing.assert_array_equal(got, wanted)
+
+
+def test_einsum_of_mixed_dtypes():
+    a, b = operands((2, 3), (3, 2), dtype="int8")
+    assert knp.einsum("ij,jk->ik", a, b > 0).dtype == "int8"
+    assert knp.einsum("ij,jk->ik", a, 1.0 * b).dtype == "float32"
 
 
 @pytest.mark.parametrize(

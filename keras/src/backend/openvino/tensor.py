@@ -12,6 +12,7 @@ from keras.src.backend.common import KerasVariable
 from keras.src.backend.openvino import evaluate
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.dtypes import dtype_name
+from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import ov_name
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
@@ -502,6 +503,9 @@ def cast(x, dtype):
 def _cast_tensor(x, dtype):
     if x.dtype == dtype:
         return x
+    if dtype == "bool" and is_float(x.dtype):
+        # The CPU plugin converts NaN to False.
+        return apply("NotEqual", x, convert_to_tensor(0, x.dtype))
     return apply("Convert", x, destination_type=ov_name(dtype))
 
 

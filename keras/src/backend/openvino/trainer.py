@@ -77,13 +77,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
     def predict(
         self, x, batch_size=None, verbose="auto", steps=None, callbacks=None
     ):
-        epoch = EpochIterator(
-            x=x,
-            batch_size=batch_size,
-            steps_per_epoch=steps,
-            shuffle=False,
-            steps_per_execution=self.steps_per_execution,
-        )
+        epoch = self._epoch(steps, x=x, batch_size=batch_size)
         if not all(layer.built for layer in self._flatten_layers()):
             x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(
                 _first_batch(epoch)
@@ -95,10 +89,10 @@ class OpenVINOTrainer(base_trainer.Trainer):
         self.stop_predicting = False
         callbacks.on_predict_begin()
         parts = []
-        for begin_step, end_step, batches in epoch:
-            callbacks.on_predict_batch_begin(begin_step)
+        for first, last, batches in epoch:
+            callbacks.on_predict_batch_begin(first)
             parts.append(self.predict_function(batches))
-            callbacks.on_predict_batch_end(end_step, {"outputs": parts[-1]})
+            callbacks.on_predict_batch_end(last, {"outputs": parts[-1]})
             if self.stop_predicting:
                 break
         callbacks.on_predict_end()
@@ -124,49 +118,49 @@ class OpenVINOTrainer(base_trainer.Trainer):
         if cached:
             epoch = self._eval_epoch_iterator
         else:
-            epoch = EpochIterator(
-                x=x,
-                y=y,
-                sample_weight=sample_weight,
-                batch_size=batch_size,
-                steps_per_epoch=steps,
-                shuffle=False,
-                steps_per_execution=self.steps_per_execution,
-            )
+            data = {"x": x, "y": y, "sample_weight": sample_weight}
+            epoch = self._epoch(steps, batch_size=batch_size, **data)
         self._symbolic_build(iterator=epoch)
         epoch.reset()
         callbacks = self._callback_list(callbacks, epoch, verbose, False)
         self.make_test_function()
+        self.reset_metrics()
         self.stop_evaluating = False
         callbacks.on_test_begin()
-        self.reset_metrics()
         logs = {}
-        for begin_step, end_step, batches in epoch:
-            callbacks.on_test_batch_begin(begin_step)
+        for first, last, batches in epoch:
+            callbacks.on_test_batch_begin(first)
             logs = self.test_function(batches)
-            callbacks.on_test_batch_end(end_step, logs)
+            callbacks.on_test_batch_end(last, logs)
             if self.stop_evaluating:
                 break
         logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
         callbacks.on_test_end(logs)
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
+    def _epoch(self, steps, **data):
+        """The batches of the data, in order, as lists of those of a step."""
+        return EpochIterator(
+            steps_per_epoch=steps,
+            steps_per_execution=self.steps_per_execution,
+            shuffle=False,
+            **data,
+        )
+
     def _callback_list(self, callbacks, epoch, verbose, history=True):
         if isinstance(callbacks, callbacks_module.CallbackList):
             return callbacks
+        progress = {"add_progbar": verbose != 0, "verbose": verbose}
         return callbacks_module.CallbackList(
             callbacks,
+            model=self,
             add_history=history,
-            add_progbar=verbose != 0,
-            verbose=verbose,
             epochs=1,
             steps=epoch.num_batches,
-            model=self,
+            **progress,
         )
 
-    def test_on_batch(
-        self, x, y=None, sample_weight=None, return_dict=False
-    ):
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         self._assert_compile_called("test_on_batch")
         batch = (x, y, sample_weight)
         self._symbolic_build(data_batch=tree.map_structure(_to_array, batch))

@@ -1,0 +1,185 @@
+"""Moves transposes out of the way of what the runtime fuses.
+
+Keras keeps channels last and OpenVINO's convolutions have them first, so that
+each stands between two transposes. Moved behind the bias, the normalisation and
+the activation that follow, the second meets the first of the next convolution
+and both vanish, and the runtime fuses what follows into the convolution.
+"""
+
+import numpy as np
+
+from keras.src.backend.openvino import graph
+
+_ELEMENTWISE = frozenset(
+    (
+        *("Abs", "Ceiling", "Clamp", "Convert", "Cos", "Elu", "Erf", "Exp"),
+        *("Floor", "Gelu", "HSigmoid", "HSwish", "HardSigmoid", "IsFinite"),
+        *("IsInf", "IsNaN", "Log", "LogicalNot", "Mish", "Negative", "Relu"),
+        *("Round", "Selu", "Sigmoid", "Sign", "Sin", "SoftPlus", "SoftSign"),
+        *("Sqrt", "Swish", "Tanh"),
+        *("Add", "Divide", "Equal", "Greater", "GreaterEqual", "Less"),
+        *("LessEqual", "LogicalAnd", "LogicalOr", "Maximum", "Minimum"),
+        *("Multiply", "NotEqual", "Power", "Select", "SquaredDifference"),
+        "Subtract",
+    )
+)
+
+
+def sink_transposes(model):
+    """Moves the transposes of an `openvino.Model` towards its outputs."""
+    # The outputs that are transposes, and of what, and the order.
+    transposed = {}
+    for node in model.get_ordered_ops():
+        type = node.get_type_name()
+        if type == "Transpose":
+            _note(node, transposed)
+        elif type in _RULES:
+            _sink(node, _RULES[type], transposed)
+
+
+def _note(node, transposed):
+    source, order = node.input_value(0), _integers(node.input_value(1))
+    if not order:
+        return
+    if _port(source) in transposed:
+        source, inner = transposed[_port(source)]
+        order = [inner[axis] for axis in order]
+    if order == sorted(order):
+        _rewire(node, source)
+    else:
+        transposed[_port(node.output(0))] = source, order
+
+
+def _sink(node, rule, transposed):
+    inputs = node.input_values()
+    found = [transposed.get(_port(x)) for x in inputs]
+    order = next((known[1] for known in found if known), None)
+    if order is None or any(known and known[1] != order for known in found):
+        return
+    rank = node.output(0).partial_shape.rank
+    if rank.is_dynamic or rank.get_length() != len(order):
+        return
+    sources = [known[0] if known else None for known in found]
+    moved = rule(node, inputs, sources, order)
+    if moved is not None:
+        result = graph.build("Transpose", [moved, _constant(order)], {}).output(
+            0
+        )
+        transposed[_port(result)] = moved, order
+        _rewire(node, result)
+
+
+def _elementwise(node, inputs, sources, order):
+    operands = [
+        _untransposed(x, order) if source is None else source
+        for x, source in zip(inputs, sources)
+    ]
+    if None not in operands:
+        return _like(node, operands)
+
+
+def _leaky(node, inputs, sources, order):
+    # The slope of a single number; more of them are for axis 1.
+    x, slope = sources[0], inputs[1]
+    if x is not None and _dims(slope) in ([], [1]):
+        return _like(node, [x, slope])
+
+
+def _concatenation(node, inputs, sources, order):
+    if None not in sources:
+        axis = order[node.get_attributes()["axis"]]
+        return _like(node, sources, axis=axis)
+
+
+def _padding(node, inputs, sources, order):
+    widths = [_integers(x) for x in inputs[1:3]]
+    if sources[0] is None or None in widths:
+        return None
+    placed = []
+    for width in widths:
+        before = [0] * len(order)
+        for axis, size in zip(order, width):
+            before[axis] = size
+        placed.append(_constant(before))
+    return _like(node, [sources[0], *placed, *inputs[3:]])
+
+
+def _reduction(node, inputs, sources, order):
+    axes = _integers(inputs[1])
+    if sources[0] is None or not axes or not node.get_attributes()["keep_dims"]:
+        return None
+    axes = _constant([order[axis] for axis in axes])
+    return _like(node, [sources[0], axes])
+
+
+_RULES = {
+    **dict.fromkeys(_ELEMENTWISE, _elementwise),
+    "Concat": _concatenation,
+    "PRelu": _leaky,
+    "Pad": _padding,
+    "ReduceMax": _reduction,
+    "ReduceMean": _reduction,
+    "ReduceMin": _reduction,
+    "ReduceSum": _reduction,
+}
+
+
+def _untransposed(x, order):
+    """`x`, broadcast among values in `order`, as it was before; or `None`.
+
+    That is free for one number, or one for each place along an axis, and for
+    constants.
+    """
+    dims = _dims(x)
+    if dims is None or len(dims) > len(order):
+        return None
+    if all(dim == 1 for dim in dims):
+        return x
+    dims = [1] * (len(order) - len(dims)) + dims
+    before = [0] * len(order)
+    inverse = [0] * len(order)
+    for place, axis in enumerate(order):
+        before[axis] = dims[place]
+        inverse[axis] = place
+    if sum(dim != 1 for dim in dims) == 1:
+        return _reshaped(x, before)
+    if x.get_node().get_type_name() != "Constant":
+        return None
+    x = _reshaped(x, dims)
+    return graph.build("Transpose", [x, _constant(inverse)], {}).output(0)
+
+
+def _reshaped(x, dims):
+    shape = _constant(dims)
+    return graph.build("Reshape", [x, shape], {"special_zero": False}).output(0)
+
+
+def _like(node, inputs, **attributes):
+    attributes = {**node.get_attributes(), **attributes}
+    return graph.build(node.get_type_name(), inputs, attributes).output(0)
+
+
+def _dims(output):
+    shape = output.partial_shape
+    return list(shape.to_shape()) if shape.is_static else None
+
+
+def _integers(output):
+    """The values of an integer Constant, or `None`."""
+    node = output.get_node()
+    if node.get_type_name() != "Constant":
+        return None
+    return [int(value) for value in node.data.ravel()]
+
+
+def _constant(values):
+    return graph.constant(np.array(values, np.int64))
+
+
+def _port(output):
+    return output.get_node().get_name(), output.get_index()
+
+
+def _rewire(node, output):
+    for target in node.output(0).get_target_inputs():
+        target.replace_source_output(output)
