@@ -154,3 +154,8 @@ def shape(x):
         apply("Gather", dims, i, 0) if dim is None else dim
         for i, dim in enumerate(static)
     )
+
+
+def polynomial(coefficients, x):
+    """The polynomial with these coefficients, that of 1 first (Horner)."""
+    return functools.reduce(lambda y, c: y * x + c, reversed(coefficients))

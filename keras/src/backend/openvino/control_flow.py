@@ -56,7 +56,9 @@ class _Body:
         self._capture(scope)
 
     def _capture(self, scope):
-        own = set(scope.nodes) | {p.get_node().get_name() for p in self._parameters}
+        own = set(scope.nodes) | {
+            p.get_node().get_name() for p in self._parameters
+        }
         inner = {}
 
         def inside(output):

@@ -52,9 +52,7 @@ def test_while_loop_with_maximum_iterations():
 
 def test_while_loop_of_a_single_tensor():
     def f(x):
-        return ops.while_loop(
-            lambda y: ops.max(y) < 10.0, lambda y: y * 2.0, x
-        )
+        return ops.while_loop(lambda y: ops.max(y) < 10.0, lambda y: y * 2.0, x)
 
     check(f, [X], [X * 4])
 

@@ -9,7 +9,6 @@ from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
 from keras.src.backend.openvino import common
 from keras.src.backend.openvino import jit
-from keras.src.backend.openvino.common import shape
 from keras.src.backend.openvino.control_flow import associative_scan
 from keras.src.backend.openvino.control_flow import cond
 from keras.src.backend.openvino.control_flow import fori_loop
@@ -84,6 +83,10 @@ def get_ov_output(x, ov_type=None):
     """The `openvino.Output` of anything that `convert_to_tensor` takes."""
     dtype = None if ov_type is None else ov_to_keras_type(ov_type)
     return convert_to_tensor(x, dtype).output
+
+
+def shape(x):
+    return common.shape(x)
 
 
 def compute_output_spec(fn, *args, **kwargs):

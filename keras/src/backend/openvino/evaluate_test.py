@@ -30,6 +30,13 @@ def calls(monkeypatch):
     return counts
 
 
+@pytest.fixture
+def compiled_products(monkeypatch):
+    """Has each product, and what hangs on it, computed by a compiled model."""
+    work = {"MatMul": lambda node: evaluate.COMPILED_WORK}
+    monkeypatch.setattr(evaluate, "_WORK", work)
+
+
 def test_nothing_is_computed_before_somebody_looks(calls):
     x = convert_to_tensor([1.0, 2.0])
     y = ops.sin(x)
@@ -69,9 +76,10 @@ def test_a_computed_tensor_forgets_its_graph():
     assert node() is None
 
 
-def test_a_tensor_on_the_way_keeps_its_value_for_those_who_need_it(calls):
-    size = 256  # large enough to be compiled
-    a = np.random.default_rng(0).normal(size=(size, size)).astype("float32")
+def test_a_tensor_on_the_way_keeps_its_value_for_those_who_need_it(
+    calls, compiled_products
+):
+    a = np.random.default_rng(0).normal(size=(16, 16)).astype("float32")
     x = convert_to_tensor(a)
     product = ops.matmul(x, x)
     kept = ops.sin(product)
@@ -79,17 +87,19 @@ def test_a_tensor_on_the_way_keeps_its_value_for_those_who_need_it(calls):
     del product
     total = ops.sum(kept)
     float(total)
-    assert calls == {}, "a product of this size is work for the CPU plugin"
+    assert calls == {}
     np.testing.assert_allclose(kept, np.sin(a @ a), atol=1e-4)
     np.testing.assert_allclose(pending, np.cos(a @ a), atol=1e-4)
-    assert "MatMul" not in calls
+    assert calls == {"Cos": 1}
 
 
-def test_new_sizes_of_a_compiled_structure_agree_with_numpy():
+def test_new_sizes_of_a_compiled_structure_agree_with_numpy(
+    compiled_products,
+):
     rng = np.random.default_rng(0)
-    for rows in (256, 300, 257):
-        a = rng.normal(size=(rows, 256)).astype("float32")
-        b = rng.normal(size=(256, 256)).astype("float32")
+    for rows in (16, 30, 17):
+        a = rng.normal(size=(rows, 20)).astype("float32")
+        b = rng.normal(size=(20, 20)).astype("float32")
         np.testing.assert_allclose(
             ops.matmul(a, b), a @ b, rtol=1e-4, atol=1e-4
         )
@@ -119,9 +129,9 @@ def test_topological_order_puts_inputs_first():
     assert [node.type for node in order] == ["Sin", "Cos", "Add"]
 
 
-def test_eight_threads_build_and_evaluate_at_once():
+def test_eight_threads_build_and_evaluate_at_once(compiled_products):
     base = np.linspace(0, 1, 1000, dtype="float32")
-    square = np.random.default_rng(1).normal(size=(256, 256)).astype("float32")
+    square = np.random.default_rng(1).normal(size=(64, 64)).astype("float32")
     shared = ops.sin(convert_to_tensor(base))
     product = ops.matmul(square, square)
 

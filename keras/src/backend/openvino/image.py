@@ -1,5 +1,6 @@
 """`keras.ops.image` on OpenVINO."""
 
+import functools
 import itertools
 import math
 import operator
@@ -45,14 +46,8 @@ def _channels_axis(data_format):
 
 def _spatial_axes(ndim, data_format):
     """The axes of height and width."""
-    return (
-        (ndim - 3, ndim - 2)
-        if _channels_axis(data_format) == -1
-        else (
-            ndim - 2,
-            ndim - 1,
-        )
-    )
+    width = ndim - 2 if _channels_axis(data_format) == -1 else ndim - 1
+    return width - 1, width
 
 
 def _batched(images, data_format, channels_axis):
@@ -147,23 +142,37 @@ def hsv_to_rgb(images, data_format=None):
 
 # ------------------------------------------------------------------ resizing
 
+
+def _triangle(x):
+    return ops.maximum(1.0 - x, 0.0)
+
+
+def _keys_cubic(x):
+    """R. G. Keys, "Cubic convolution interpolation" (1981), A = -0.5."""
+    near = ((1.5 * x - 2.5) * x) * x + 1.0
+    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    return ops.where(x >= 2.0, 0.0, ops.where(x >= 1.0, far, near))
+
+
+def _lanczos(x, radius):
+    wave = radius * ops.sin(math.pi * x) * ops.sin((math.pi / radius) * x)
+    squared = ops.where(x > 1e-3, math.pi**2 * x * x, 1.0)
+    value = ops.where(x > 1e-3, wave / squared, 1.0)
+    return ops.where(x > radius, 0.0, value)
+
+
+# What an old pixel weighs in a new one, by how far apart they are.
 _KERNELS = {
-    "linear": "_triangle",
-    "bilinear": "_triangle",
-    "trilinear": "_triangle",
-    "cubic": "_keys_cubic",
-    "bicubic": "_keys_cubic",
-    "tricubic": "_keys_cubic",
-    "lanczos3": "_lanczos3",
-    "lanczos5": "_lanczos5",
+    "linear": _triangle,
+    "bilinear": _triangle,
+    "trilinear": _triangle,
+    "cubic": _keys_cubic,
+    "bicubic": _keys_cubic,
+    "tricubic": _keys_cubic,
+    "lanczos3": functools.partial(_lanczos, radius=3.0),
+    "lanczos5": functools.partial(_lanczos, radius=5.0),
 }
-RESIZE_INTERPOLATIONS = (
-    "bilinear",
-    "nearest",
-    "lanczos3",
-    "lanczos5",
-    "bicubic",
-)
+RESIZE_INTERPOLATIONS = "nearest bilinear bicubic lanczos3 lanczos5".split()
 SCALE_AND_TRANSLATE_METHODS = set(_KERNELS)
 
 
@@ -179,20 +188,15 @@ def resize(
     data_format=None,
 ):
     _check_choice("interpolation", interpolation, RESIZE_INTERPOLATIONS)
-    if fill_mode != "constant":
+    _check_choice("fill_mode", fill_mode, ("constant",))
+    if crop_to_aspect_ratio and pad_to_aspect_ratio:
         raise ValueError(
-            "Invalid value for argument `fill_mode`. Only `'constant'` "
-            f"is supported. Received: fill_mode={fill_mode}"
-        )
-    if pad_to_aspect_ratio and crop_to_aspect_ratio:
-        raise ValueError(
-            "Only one of `pad_to_aspect_ratio` & `crop_to_aspect_ratio` "
-            "can be `True`."
+            "`resize` can take only one of `crop_to_aspect_ratio` and "
+            "`pad_to_aspect_ratio`. Received: both are true"
         )
     if len(size) != 2:
         raise ValueError(
-            "Argument `size` must be a tuple of two elements "
-            f"(height, width). Received: size={size}"
+            f"`size` must be (height, width). Received: size={size}"
         )
     images = _checked_images(images)
     axes = _spatial_axes(images.ndim, data_format)
@@ -269,7 +273,7 @@ def _resize_linearly(images, axes, size, interpolation, antialias):
         )
     for axis, target in zip(axes, size):
         dim = shape_of(images)[axis]
-        if dim is not target:
+        if is_symbolic(dim) or dim != target:
             scale = target / cast(dim, images.dtype)
             images = _resample(
                 images, axis, target, scale, 0.0, interpolation, antialias
@@ -288,34 +292,15 @@ def scale_and_translate(
 ):
     _check_choice("method", method, SCALE_AND_TRANSLATE_METHODS)
     images = to_float(images)
-    scale, translation = promote(scale, translation, float)
-    return _scale_and_translate(
-        images,
-        output_shape,
-        scale,
-        translation,
-        spatial_dims,
-        method,
-        antialias,
-    )
-
-
-@in_float32
-def _scale_and_translate(
-    images, output_shape, scale, translation, spatial_dims, method, antialias
-):
+    result = _at_least_float32(images)
+    scale, translation = (cast(x, result.dtype) for x in (scale, translation))
     for i, axis in enumerate(spatial_dims):
         axis = canonical_axis(axis, images.ndim)
-        images = _resample(
-            images,
-            axis,
-            output_shape[axis],
-            cast(scale[i], images.dtype),
-            cast(translation[i], images.dtype),
-            method,
-            antialias,
+        size = output_shape[axis]
+        result = _resample(
+            result, axis, size, scale[i], translation[i], method, antialias
         )
-    return images
+    return cast(result, images.dtype)
 
 
 def _resample(images, axis, size, scale, translation, method, antialias):
@@ -331,7 +316,7 @@ def _resample(images, axis, size, scale, translation, method, antialias):
     sample = centers * step - translation * step - 0.5
     stretch = ops.maximum(step, 1.0) if antialias else 1.0
     old = ops.expand_dims(ops.arange(dim, dtype=dtype), 1)
-    weights = _kernel(method)(ops.absolute(sample - old) / stretch)
+    weights = _KERNELS[method](ops.absolute(sample - old) / stretch)
     total = ops.sum(weights, axis=0, keepdims=True)
     small = ops.absolute(total) <= 1000 * float(np.finfo(np.float32).eps)
     inside = (sample >= -0.5) & (sample <= cast(dim, dtype) - 0.5)
@@ -339,36 +324,6 @@ def _resample(images, axis, size, scale, translation, method, antialias):
     weights = ops.where(usable, weights / ops.where(small, 1.0, total), 0.0)
     images = ops.matmul(ops.moveaxis(images, axis, -1), weights)
     return ops.moveaxis(images, -1, axis)
-
-
-def _kernel(method):
-    return globals()[_KERNELS[method]]
-
-
-def _triangle(x):
-    return ops.maximum(1.0 - x, 0.0)
-
-
-def _keys_cubic(x):
-    """R. G. Keys, "Cubic convolution interpolation" (1981), A = -0.5."""
-    near = ((1.5 * x - 2.5) * x) * x + 1.0
-    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
-    return ops.where(x >= 2.0, 0.0, ops.where(x >= 1.0, far, near))
-
-
-def _lanczos(x, radius):
-    wave = radius * ops.sin(math.pi * x) * ops.sin((math.pi / radius) * x)
-    squared = ops.where(x > 1e-3, math.pi**2 * x * x, 1.0)
-    value = ops.where(x > 1e-3, wave / squared, 1.0)
-    return ops.where(x > radius, 0.0, value)
-
-
-def _lanczos3(x):
-    return _lanczos(x, 3.0)
-
-
-def _lanczos5(x):
-    return _lanczos(x, 5.0)
 
 
 # ------------------------------------------------------------------ sampling

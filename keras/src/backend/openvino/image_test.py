@@ -53,9 +53,9 @@ def resampling(dim, size, scale, translation, method, antialias):
     sample = (np.arange(size) + 0.5 - translation) / scale - 0.5
     x = np.abs(sample[:, None] - np.arange(dim)) / stretch
     weights = np.where(x < radius, kernel(x), 0)
-    weights /= weights.sum(axis=1, keepdims=True)
-    outside = (sample < -0.5) | (sample > dim - 0.5)
-    return np.where(outside[:, None], 0, weights)
+    inside = (sample >= -0.5) & (sample <= dim - 0.5)
+    weights[inside] /= weights[inside].sum(axis=1, keepdims=True)
+    return weights * inside[:, None]
 
 
 def resized(images, size, method, antialias):
@@ -169,13 +169,14 @@ def test_gaussian_blur(data_format):
 
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_sobel_edges(data_format):
+    down = np.outer((-1, 0, 1), (1, 2, 1))
     edges = [
-        in_format(
-            ndimage.sobel(IMAGES.astype("float64"), axis=axis, mode="constant"),
-            data_format,
+        ndimage.correlate(
+            IMAGES.astype("float64"), kernel[None, :, :, None], mode="constant"
         )
-        for axis in (1, 2)
+        for kernel in (down, down.T)
     ]
+    edges = [in_format(edge, data_format) for edge in edges]
     check(
         lambda x: image.sobel_edges(x, data_format),
         in_format(IMAGES, data_format),
@@ -247,11 +248,11 @@ def test_map_coordinates(fill_mode, order):
 
 def test_map_coordinates_rounds_integers():
     x = np.array([0, 1, 255, 0], "uint8")
-    coordinates = np.array([[0.5, 1.5, 2.5, 2.9, 9.0]], "float32")
+    coordinates = np.array([[0.5, 1.5, 2.5, 2.75, 9.0]], "float32")
     check(
         lambda x: image.map_coordinates(x, coordinates, 1),
         x,
-        np.array([1, 128, 128, 26, 0]),
+        np.array([1, 128, 128, 64, 0]),
     )
 
 

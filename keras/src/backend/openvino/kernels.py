@@ -36,7 +36,7 @@ def _power(x1, x2):
 
 def _convert(x, destination_type):
     dtype = numpy_dtype(from_ov_name(destination_type))
-    return x != 0 if dtype == bool else x.astype(dtype)
+    return x != 0 if dtype.kind == "b" else x.astype(dtype)
 
 
 def _round(x, mode="half_to_even"):
@@ -119,7 +119,7 @@ def _log_softmax(x, axis=-1):
 
 def _reduction(function):
     def kernel(x, axes, keep_dims=False):
-        axes = tuple(int(axis) for axis in np.ravel(axes))
+        axes = tuple(axes.tolist()) if axes.ndim else axes.item()
         return function(x, axis=axes, keepdims=keep_dims)
 
     return kernel
@@ -218,8 +218,11 @@ def _group_convolution(
     spatial = tuple(range(3, 3 + len(kernel)))
     taps = tuple(range(3 + len(kernel), windows.ndim))
     columns = np.transpose(windows, (1, 0, *spatial, 2, *taps))
-    columns = columns.reshape(groups, batch * math.prod(places), -1)
-    matrix = weights.reshape(groups, filters, -1).swapaxes(1, 2)
+    columns = columns.reshape(
+        groups, batch * math.prod(places), channels * math.prod(kernel)
+    )
+    matrix = weights.reshape(groups, filters, columns.shape[-1])
+    matrix = matrix.swapaxes(1, 2)
     result = np.matmul(columns, matrix).reshape(groups, batch, *places, filters)
     result = np.moveaxis(result, (0, -1), (1, 2))
     return result.reshape(batch, groups * filters, *places)
@@ -326,9 +329,7 @@ def _extract_image_patches(x, sizes, strides, rates, auto_pad):
     return patches.reshape(batch, math.prod(kernel) * channels, height, width)
 
 
-def _col2im(
-    x, size, kernel, strides, dilations, pads_begin, pads_end
-):
+def _col2im(x, size, kernel, strides, dilations, pads_begin, pads_end):
     size, kernel = size.tolist(), kernel.tolist()
     padded = [n + b + e for n, b, e in zip(size, pads_begin, pads_end)]
     blocks = [
@@ -422,7 +423,9 @@ def _broadcast(x, shape, axes=None, mode="numpy"):
 def _pad(x, begin, end, value=None, pad_mode="constant"):
     crop = tuple(
         slice(max(-before, 0), x.shape[axis] - max(-after, 0))
-        for axis, (before, after) in enumerate(zip(begin.tolist(), end.tolist()))
+        for axis, (before, after) in enumerate(
+            zip(begin.tolist(), end.tolist())
+        )
     )
     widths = list(zip(np.maximum(begin, 0), np.maximum(end, 0)))
     if pad_mode == "constant":
@@ -676,7 +679,14 @@ def _range(start, stop, step, output_type):
     return np.arange(start.item(), stop.item(), step.item()).astype(dtype)
 
 
-def _one_hot(indices, depth, on_value, off_value, axis=-1, negative_indices_mode="ignore_negative"):
+def _one_hot(
+    indices,
+    depth,
+    on_value,
+    off_value,
+    axis=-1,
+    negative_indices_mode="ignore_negative",
+):
     labels = np.arange(int(depth)).astype(indices.dtype)
     axis = axis % (indices.ndim + 1)
     shape = [1] * (indices.ndim + 1)
@@ -790,13 +800,13 @@ KERNELS = {
     "CumSum": _cum_sum,
     "ReduceL1": _reduction(_l1),
     "ReduceL2": _reduction(_l2),
-    "ReduceLogicalAnd": _reduction(np.all),
-    "ReduceLogicalOr": _reduction(np.any),
-    "ReduceMax": _reduction(np.max),
+    "ReduceLogicalAnd": _reduction(np.logical_and.reduce),
+    "ReduceLogicalOr": _reduction(np.logical_or.reduce),
+    "ReduceMax": _reduction(np.maximum.reduce),
     "ReduceMean": _reduction(np.mean),
-    "ReduceMin": _reduction(np.min),
-    "ReduceProd": _reduction(np.prod),
-    "ReduceSum": _reduction(np.sum),
+    "ReduceMin": _reduction(np.minimum.reduce),
+    "ReduceProd": _reduction(np.multiply.reduce),
+    "ReduceSum": _reduction(np.add.reduce),
     # linear algebra
     "Einsum": _einsum,
     "MatMul": _mat_mul,

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import in_float32
+from keras.src.backend.openvino.common import polynomial
 from keras.src.backend.openvino.common import reduction
 from keras.src.backend.openvino.common import shape
 from keras.src.backend.openvino.common import to_float
@@ -569,11 +570,6 @@ def rsqrt(x):
     return 1 / sqrt(to_float(x))
 
 
-def _polynomial(coefficients, x):
-    """Horner's scheme, for the coefficients of 1, x, x**2 and so on."""
-    return functools.reduce(lambda y, c: y * x + c, reversed(coefficients))
-
-
 # Fitted for the smallest relative error:
 # 1e-9, erf(x) / x in x**2, for |x| <= 1;
 # 1e-8, erfc(x) * exp(x**2) * (x + 2) in (x - 2) / (x + 2), for 0.5 <= x <= 11;
@@ -600,12 +596,12 @@ _ERFINV_TAIL = (
 
 
 def _erf_near_zero(x):
-    return x * _polynomial(_ERF, square(x))
+    return x * polynomial(_ERF, square(x))
 
 
 def _erfc_of_positive(x):
     x = minimum(x, 11.0)
-    scaled = _polynomial(_ERFCX, (x - 2) / (x + 2)) / (x + 2)
+    scaled = polynomial(_ERFCX, (x - 2) / (x + 2)) / (x + 2)
     # The square of the coarse part is exact, and that of the rest is small.
     coarse = round(x * 16) * (1 / 16)
     rest = (x - coarse) * (x + coarse)
@@ -650,8 +646,8 @@ _NORMAL = statistics.NormalDist()
 def _erfinv(x):
     magnitude = absolute(x)
     w = -log((1 - magnitude) * (1 + magnitude))
-    near = _polynomial(_ERFINV, w * 0.4 - 1)
-    far = _polynomial(_ERFINV_TAIL, sqrt(w) - 3.2)
+    near = polynomial(_ERFINV, w * 0.4 - 1)
+    far = polynomial(_ERFINV_TAIL, sqrt(w) - 3.2)
     return x * where(magnitude == 1, math.inf, where(w <= 5, near, far))
 
 

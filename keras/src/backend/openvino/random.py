@@ -30,9 +30,9 @@ from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import stack_integers
 from keras.src.backend.openvino.tensor import value_of
-from keras.src.random.seed_generator import SeedGenerator  # noqa: F401
+from keras.src.random.seed_generator import SeedGenerator
 from keras.src.random.seed_generator import draw_seed
-from keras.src.random.seed_generator import make_default_seed  # noqa: F401
+from keras.src.random.seed_generator import make_default_seed
 
 
 def _kernel(key, *operands, distribution, dtype, shape, result, **parameters):

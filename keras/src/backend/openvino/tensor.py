@@ -521,6 +521,8 @@ def promote(*operands):
     Returns:
         A tuple of tensors, one for each operand that is not a type.
     """
+    if _are_alike(operands):
+        return operands
     operands = [x if x.__class__ in _READY else _ready(x) for x in operands]
     dtype = result_type(
         *[
@@ -541,6 +543,18 @@ def promote(*operands):
             if x.__class__ is not type
         ]
     )
+
+
+def _are_alike(operands):
+    """Whether all are tensors of one dtype that has promotions."""
+    first = operands[0]
+    if first.__class__ is not OpenVINOKerasTensor or "8_" in first.dtype:
+        return False
+    dtype = first.dtype
+    for x in operands:
+        if x.__class__ is not OpenVINOKerasTensor or x.dtype != dtype:
+            return False
+    return True
 
 
 _READY = frozenset((OpenVINOKerasTensor, int, float, type))

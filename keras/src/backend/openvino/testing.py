@@ -15,7 +15,7 @@ from keras.src.backend.openvino.tensor import value_of
 def _traced(function, arrays, dynamic):
     with Trace():
         inputs = [
-            symbolic(a.dtype.name, [None] * a.ndim if dynamic else a.shape)
+            symbolic(a.dtype.name, _known_dims(a.shape, dynamic))
             for a in arrays
         ]
         outputs = [
@@ -30,7 +30,8 @@ def trace(function, *arrays, dynamic=True):
     Args:
         function: takes and returns (nested) tensors.
         *arrays: `numpy.ndarray`s; only their dtypes and shapes count.
-        dynamic: whether all dims are unknown to the trace.
+        dynamic: whether all dims are unknown to the trace, or a tuple of the
+            axes that are.
     """
     outputs, inputs = _traced(function, arrays, dynamic)
     return ov.Model(outputs, [x.get_node() for x in inputs])

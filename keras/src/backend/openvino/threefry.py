@@ -14,7 +14,11 @@ import math
 import ml_dtypes
 import numpy as np
 
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+# To the left by the first number of bits is to the right by the second.
+_ROTATIONS = [
+    [(np.uint32(left), np.uint32(32 - left)) for left in rotations]
+    for rotations in ((13, 15, 26, 6), (17, 29, 16, 24))
+]
 _PARITY = np.uint32(0x1BD11BDA)
 
 # Numbers that are drawn at a time. Of 2**12 to 2**20, those from 2**15 to
@@ -34,10 +38,10 @@ def _hash(key0, key1, count0, count1):
     count0 += key0
     count1 += key1
     for i in range(5):
-        for rotation in _ROTATIONS[i % 2]:
+        for left, right in _ROTATIONS[i % 2]:
             count0 += count1
-            np.left_shift(count1, np.uint32(rotation), out=shifted)
-            count1 >>= np.uint32(32 - rotation)
+            np.left_shift(count1, left, out=shifted)
+            count1 >>= right
             count1 |= shifted
             count1 ^= count0
         count0 += schedule[(i + 1) % 3]

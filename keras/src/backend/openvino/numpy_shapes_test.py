@@ -1,4 +1,4 @@
-"""Part B of the tests of `numpy.py`; to be merged into `numpy_test.py`."""
+"""Shapes, order, selection and products: the part of `numpy.py` that moves."""
 
 import numpy as np
 import pytest
@@ -531,7 +531,7 @@ def test_einsum_dtypes(dtype):
 def test_einsum_of_mixed_dtypes():
     a, b = operands((2, 3), (3, 2), dtype="int8")
     assert knp.einsum("ij,jk->ik", a, b > 0).dtype == "int8"
-    assert knp.einsum("ij,jk->ik", a, 1.0 * b).dtype == "float32"
+    assert knp.einsum("ij,jk->ik", a, b.astype("float32")).dtype == "float32"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+
+from keras.src.backend.openvino import nn
+from keras.src.backend.openvino import numpy
+from keras.src.backend.openvino.layout import sink_transposes
+from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.testing import node_types
+from keras.src.backend.openvino.testing import run_compiled
+from keras.src.backend.openvino.testing import trace
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.normal(size=(2, 6, 5, 3)).astype("float32")
+KERNEL = RNG.normal(size=(3, 3, 3, 3)).astype("float32")
+BIAS = RNG.normal(size=(3,)).astype("float32")
+PLANE = RNG.normal(size=(6, 5, 1)).astype("float32")
+
+
+def conv(x):
+    return nn.conv(x, KERNEL, padding="same")
+
+
+def squeeze_and_excite(x):
+    pooled = numpy.mean(x, axis=(1, 2), keepdims=True)
+    return x * nn.sigmoid(conv(pooled))
+
+
+# What stands between two convolutions.
+BETWEEN = {
+    "bias": lambda x: x + BIAS,
+    "bias first": lambda x: BIAS - x,
+    "4-d bias": lambda x: x * BIAS.reshape(1, 1, 1, 3),
+    "a constant plane": lambda x: x + PLANE,
+    "relu": nn.relu,
+    "leaky relu": nn.leaky_relu,
+    "gelu": nn.gelu,
+    "silu": nn.silu,
+    "softplus": nn.softplus,
+    "batch normalization": lambda x: nn.batch_normalization(
+        x, BIAS, BIAS**2, -1, BIAS, BIAS
+    ),
+    "residual": lambda x: x + nn.relu(conv(x) + BIAS),
+    "concatenation": lambda x: numpy.concatenate([x, x * 2], axis=-1)[..., 1:4],
+    "padding": lambda x: numpy.pad(x, ((0, 0), (1, 0), (0, 2), (0, 0))),
+    "where": lambda x: numpy.where(x > BIAS, x, 0.5),
+    "squeeze and excite": squeeze_and_excite,
+    "max pool": lambda x: nn.max_pool(nn.relu(x), 2),
+    "softmax": nn.softmax,
+    "transpose": lambda x: numpy.transpose(x, (0, 2, 1, 3)) + BIAS,
+}
+
+
+@pytest.mark.parametrize("dynamic", ((0,), (0, 1, 2), False))
+@pytest.mark.parametrize("name", BETWEEN)
+def test_numbers_stay(name, dynamic):
+    def function(x):
+        y = BETWEEN[name](conv(x))
+        return y, conv(y) + BIAS
+
+    expected = function(convert_to_tensor(IMAGE))
+    results = run_compiled(function, IMAGE, dynamic=dynamic)
+    for result, reference in zip(results, expected):
+        assert result.shape == reference.shape
+        np.testing.assert_allclose(result, reference, rtol=1e-3, atol=1e-4)
+
+
+VANISH = set(BETWEEN) - {"concatenation", "softmax", "transpose"}
+
+
+@pytest.mark.parametrize("name", sorted(VANISH))
+def test_transposes_between_convolutions_vanish(name):
+    model = trace(lambda x: conv(BETWEEN[name](conv(x))), IMAGE, dynamic=(0,))
+    assert node_types(model).count("Transpose") >= 4
+    sink_transposes(model)
+    order = node_types(model)
+    first = order.index("Convolution")
+    last = len(order) - order[::-1].index("Convolution")
+    between = order[first:last]
+    # Constants are transposed when the model is compiled.
+    constant = name == "a constant plane"
+    assert between.count("Transpose") == constant
+    assert order.count("Transpose") - constant == 2
+
+
+def test_what_broadcasts_otherwise_stays_where_it_is():
+    # The second operand is neither a constant nor transposed.
+    model = trace(
+        lambda x, other: conv(conv(x) + other), IMAGE, IMAGE, dynamic=(0,)
+    )
+    before = node_types(model)
+    sink_transposes(model)
+    assert node_types(model) == before
+    results = run_compiled(
+        lambda x, other: conv(conv(x) + other), IMAGE, 2 * IMAGE
+    )
+    expected = conv(conv(convert_to_tensor(IMAGE)) + 2 * IMAGE)
+    np.testing.assert_allclose(results[0], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_without_transposes_nothing_changes():
+    model = trace(lambda x: nn.relu(x + BIAS), IMAGE)
+    before = node_types(model)
+    sink_transposes(model)
+    assert node_types(model) == before
