@@ -262,12 +262,11 @@ def fori_loop(lower, upper, body_fun, init_val):
 def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
     if not callable(f):
         raise TypeError(f"`f` should be a callable. Received: f={f}")
-    if not isinstance(unroll, bool):
-        if not isinstance(unroll, int) or unroll < 1:
-            raise ValueError(
-                "`unroll` must be an positive integer or boolean. "
-                f"Received: unroll={unroll}"
-            )
+    # A loop is not unrolled, but what no backend takes is refused here too.
+    counts = isinstance(unroll, (bool, int))
+    if not counts or (unroll is not False and unroll < 1):
+        message = "`unroll` must be an positive integer or boolean."
+        raise ValueError(f"{message} Received: unroll={unroll}")
     init, xs = _to_tensors(init), _to_tensors(xs)
     count = _scan_length(xs, length)
     if count is None or _any_symbolic((init, xs)):

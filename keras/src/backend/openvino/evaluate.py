@@ -169,20 +169,19 @@ _WORK = {
 class Specialisations:
     """Compiled variants of one graph, by the shapes of its inputs.
 
-    Dims that are seen to vary become dynamic in the next variant, so that the
-    number of variants stays small whatever sizes come.
-
     Args:
         compile: a function from shapes, in which `None` is a dynamic dim, to
             a callable; one with a method `is_current` is compiled anew once
             that is false.
-        first: a function from the first shapes seen to the shapes of the
-            first variant; by default they are the same.
+        opened: a function from shapes that no variant fits to the same with
+            `None` for dims that are to be dynamic. By default these are the
+            dims that are seen to vary, which keeps the number of variants
+            small whatever sizes come.
     """
 
-    def __init__(self, compile, first=list):
+    def __init__(self, compile, opened=None):
         self._compile = compile
-        self._first = first
+        self._opened = opened or self._varying
         self._variants = []
         self._refused = set()
         self._lock = threading.RLock()
@@ -202,14 +201,7 @@ class Specialisations:
             return variant
 
     def _new_variant(self, shapes):
-        if self._variants:
-            # The closest: the weights of another layer that has this graph
-            # too must not become dynamic where only the batch size does.
-            patterns = [pattern for pattern, _ in self._variants]
-            closest = min(patterns, key=lambda p: _distance(p, shapes))
-            pattern = _generalised(closest, shapes)
-        else:
-            pattern = self._first(shapes)
+        pattern = self._opened(shapes)
         if pattern != shapes and tuple(pattern) not in self._refused:
             try:
                 return pattern, self._compile(pattern)
@@ -219,6 +211,15 @@ class Specialisations:
                 # again below.
                 self._refused.add(tuple(pattern))
         return shapes, self._compile(shapes)
+
+    def _varying(self, shapes):
+        if not self._variants:
+            return shapes
+        # The closest: the weights of another layer that has this graph too
+        # must not become dynamic where only the batch size does.
+        patterns = [pattern for pattern, _ in self._variants]
+        closest = min(patterns, key=lambda p: _distance(p, shapes))
+        return _generalised(closest, shapes)
 
 
 def _is_current(variant):

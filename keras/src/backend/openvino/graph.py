@@ -206,6 +206,9 @@ class Trace:
     and nodes.
     """
 
+    # Whether the graph is to run where integers have 32 bits.
+    narrows = False
+
     def __init__(self):
         self._scopes = [Scope()]
 
@@ -264,4 +267,19 @@ def shared_constant(array):
     trace = current_trace()
     if trace is None:
         return constant(array)
+    if trace.narrows:
+        _refuse_to_narrow(array)
     return trace.innermost.constant(array)
+
+
+def _refuse_to_narrow(array):
+    if array.dtype.name not in ("int64", "uint32", "uint64") or not array.size:
+        return
+    bounds = np.iinfo(np.int32)
+    for value in (array.min(), array.max()):
+        if not bounds.min <= value <= bounds.max:
+            raise ValueError(
+                f"Compiled models compute {array.dtype.name} in 32 bits, which "
+                f"the constant {value} does not fit; compute with it outside "
+                "of the model, or set `run_eagerly=True`."
+            )

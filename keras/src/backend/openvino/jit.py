@@ -17,6 +17,7 @@ from keras.src.backend.openvino.evaluate import Specialisations
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import symbolic
 from keras.src.backend.openvino.tensor import value_of
 
@@ -42,9 +43,10 @@ def note_read(variable):
 class jit:
     """Runs a function of (nested) tensors as one compiled model.
 
-    The function is traced once for each structure, dtypes and ranks of its
-    arguments. The first dim of an argument is dynamic from the start, other
-    dims become so when they are seen to vary. Variables that the function
+    The function is traced once for each structure, dtypes and shapes of its
+    arguments, where the first dim is dynamic, and so are the dims that
+    `specs` leave open: layers may choose what they do by a dim they know.
+    Variables that the function
     reads become Constants that share their memory, and the function is
     traced anew after they are assigned; variables that it assigns become
     inputs and outputs of the model and are assigned after each call.
@@ -55,10 +57,13 @@ class jit:
             at the trace and must be hashable.
         compute_dtype: the Keras dtype to infer in; float32 unless `"float16"`
             or `"bfloat16"`.
+        specs: shapes of the first tensors among the arguments, in order, with
+            `None` for the dims that are dynamic.
     """
 
-    def __init__(self, function, compute_dtype="float32"):
+    def __init__(self, function, compute_dtype="float32", specs=()):
         self._function = function
+        self._specs = specs
         self._precision = device.precision_of(compute_dtype)
         self._traces = {}
         self._lock = threading.Lock()
@@ -86,10 +91,18 @@ class jit:
                         self._precision,
                     )
 
-                variants = Specialisations(compile, _dynamic_batch)
+                variants = Specialisations(compile, self._opened)
                 self._traces[key] = variants
         arrays = [array for array in arrays if array is not None]
         return variants.get([array.shape for array in arrays])(arrays)
+
+    def _opened(self, shapes):
+        opened = [(None, *shape[1:]) if shape else () for shape in shapes]
+        for i, spec in enumerate(self._specs[: len(shapes)]):
+            if len(spec) == len(shapes[i]):
+                dims = zip(opened[i], spec)
+                opened[i] = tuple(None if s is None else d for d, s in dims)
+        return opened
 
 
 class _Spec(tuple):
@@ -116,12 +129,10 @@ def _array(leaf):
     return None
 
 
-def _dynamic_batch(shapes):
-    return [(None,) + shape[1:] if shape else shape for shape in shapes]
-
-
 class _FunctionTrace(graph.Trace):
     """The trace of a jitted function, with the variables it reads."""
+
+    narrows = True
 
     def __init__(self):
         super().__init__()
@@ -172,18 +183,12 @@ class _Compiled:
             if i not in known
         ]
         self._assigned = list(scope.assigned.values())
-        self._leaves, self._treedef = _flatten(outputs)
+        assigned = [scope.get_current_value(v) for v in self._assigned]
+        leaves, self._treedef = _flatten((outputs, assigned))
         with trace:
-            results = [
-                leaf.output
-                for leaf in self._leaves
-                if isinstance(leaf, OpenVINOKerasTensor)
-            ] + [scope.get_current_value(v).output for v in self._assigned]
-        # The trace's own tensors are of no further use.
-        self._leaves = [
-            None if isinstance(leaf, OpenVINOKerasTensor) else (leaf,)
-            for leaf in self._leaves
-        ]
+            results = [leaf.output for leaf in leaves if is_symbolic(leaf)]
+        # What does not depend on the arguments is known by now.
+        self._known = [None if is_symbolic(x) else (x,) for x in leaves]
         parameters = inputs + [tensor for _, tensor in mapping]
         self._executable = device.compile_model(
             results,
@@ -206,10 +211,19 @@ class _Compiled:
         arrays = arrays + [value_of(v._value) for v in self._state]
         tensors = self._executable([to_ov_tensor(array) for array in arrays])
         results = iter([concrete(to_array(tensor)) for tensor in tensors])
-        outputs = [next(results) if x is None else x[0] for x in self._leaves]
-        for variable in self._assigned:
-            variable._direct_assign(next(results))
-        return optree.tree_unflatten(self._treedef, outputs)
+        leaves = [
+            next(results) if x is None else _copy(*x) for x in self._known
+        ]
+        outputs, assigned = optree.tree_unflatten(self._treedef, leaves)
+        for variable, value in zip(self._assigned, assigned):
+            variable._direct_assign(value)
+        return outputs
+
+
+def _copy(leaf):
+    if isinstance(leaf, OpenVINOKerasTensor):
+        return concrete(value_of(leaf).copy())
+    return leaf
 
 
 def _symbolic_arguments(treedef, specs, shapes):

@@ -38,10 +38,23 @@ def test_a_new_batch_size_is_no_new_trace():
     assert len(traces) == 1
 
 
-def test_dims_that_vary_become_dynamic():
-    f, traces = counted(lambda x: ops.sum(x))
+def test_dims_that_specs_leave_open_are_no_new_trace():
+    traces = []
+
+    def total(x):
+        traces.append(x.shape)
+        return ops.sum(x)
+
+    f = jit(total, specs=[(None, None)])
     for width in range(3, 9):
         assert float(f(ones(2, width))) == 2 * width
+    assert traces == [(None, None)]
+
+
+def test_other_dims_are_known_to_the_function():
+    f, traces = counted(lambda x: x[:, : x.shape[1] // 2])
+    for width in (4, 6, 4):
+        assert f(ones(2, width)).shape == (2, width // 2)
     assert len(traces) == 2
 
 
@@ -105,6 +118,27 @@ def test_integer_state():
         _, value = f(ones(1))
         assert int(count) == i + 1
     np.testing.assert_array_equal(seed, [1, 2**32 - 2])
+
+
+def test_unseeded_random_numbers_are_those_that_come_eagerly():
+    from keras.src import random
+    from keras.src.random.seed_generator import global_seed_generator
+    from keras.src.utils import rng_utils
+
+    rng_utils.set_random_seed(3)
+    expected = [np.asarray(random.uniform((3,))) for _ in range(4)]
+    rng_utils.set_random_seed(3)
+    global_seed_generator()
+    f = jit(lambda x: x + random.uniform((3,)))
+    for values in expected:
+        np.testing.assert_allclose(f(np.zeros(3, "float32")), values)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint32"])
+def test_a_constant_that_32_bits_do_not_hold_is_refused(dtype):
+    constant = backend.convert_to_tensor(2**31 + 6, dtype)
+    with pytest.raises(ValueError, match=f"{dtype} in 32 bits"):
+        jit(lambda x: x + constant)(np.zeros(2, dtype))
 
 
 def test_assigning_leaves_arrays_that_were_given_out_alone():

@@ -11,17 +11,13 @@ import numpy as np
 from keras.src.backend.openvino import graph
 
 _ELEMENTWISE = frozenset(
-    (
-        *("Abs", "Ceiling", "Clamp", "Convert", "Cos", "Elu", "Erf", "Exp"),
-        *("Floor", "Gelu", "HSigmoid", "HSwish", "HardSigmoid", "IsFinite"),
-        *("IsInf", "IsNaN", "Log", "LogicalNot", "Mish", "Negative", "Relu"),
-        *("Round", "Selu", "Sigmoid", "Sign", "Sin", "SoftPlus", "SoftSign"),
-        *("Sqrt", "Swish", "Tanh"),
-        *("Add", "Divide", "Equal", "Greater", "GreaterEqual", "Less"),
-        *("LessEqual", "LogicalAnd", "LogicalOr", "Maximum", "Minimum"),
-        *("Multiply", "NotEqual", "Power", "Select", "SquaredDifference"),
-        "Subtract",
-    )
+    "Abs Acos Acosh Asin Asinh Atan Atanh Ceiling Clamp Convert Cos Cosh Elu "
+    "Erf Exp Floor Gelu HSigmoid HSwish HardSigmoid IsFinite IsInf IsNaN Log "
+    "LogicalNot Mish Negative Relu Round Selu Sigmoid Sign Sin Sinh SoftPlus "
+    "SoftSign Sqrt Swish Tan Tanh "
+    "Add Divide Equal FloorMod Greater GreaterEqual Less LessEqual LogicalAnd "
+    "LogicalOr LogicalXor Maximum Minimum Mod Multiply NotEqual Power Select "
+    "SquaredDifference Subtract".split()
 )
 
 

@@ -240,6 +240,8 @@ def _mod(x1, x2):
         remainder = _fmod(x1, x2)
         opposite = (remainder != 0) & ((remainder < 0) != (x2 < 0))
         return where(opposite, remainder + x2, remainder)
+    if x1.dtype == "uint32":  # int32 in the CPU plugin
+        return apply("UnsignedRemainder", x1, x2)
     wide1, wide2 = cast(x1, "int32"), cast(x2, "int32")
     remainder = wide1 - _floor_divide(wide1, wide2) * wide2
     return cast(remainder * cast(wide2 != 0, "int32"), x1.dtype)
@@ -452,10 +454,13 @@ def _elementwise_rule(x1, x2):
     return [(dtype, dims)]
 
 
+def _unsigned_remainder(x1, x2):
+    return np.mod(x1.view(np.uint32), x2.view(np.uint32))
+
+
 custom.register("GreatestCommonDivisor", np.gcd, _elementwise_rule)
-
-
 custom.register("NextAfter", np.nextafter, _elementwise_rule)
+custom.register("UnsignedRemainder", _unsigned_remainder, _elementwise_rule)
 
 
 # --------------------------------------------------------------- what ops share

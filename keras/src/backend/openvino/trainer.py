@@ -71,7 +71,9 @@ class OpenVINOTrainer(base_trainer.Trainer):
         """`step` as a compiled model, unless it has to run op by op."""
         if self.run_eagerly or not self.jit_compile:
             return lambda data: step(tree.map_structure(_to_tensor, data))
-        return jit(step, self.dtype_policy.compute_dtype)
+        inputs = getattr(self, "inputs", None) or ()
+        specs = [x.shape for x in tree.flatten(inputs)]
+        return jit(step, self.dtype_policy.compute_dtype, specs)
 
     @traceback_utils.filter_traceback
     def predict(
