@@ -1307,11 +1307,11 @@ def _at_least_3d(x):
     return expand_dims(x, new_dims.get(x.ndim, ()))
 
 
-def einsum(subscripts, *operands, optimize=None):
+def einsum(subscripts, *operands, **kwargs):
     """Sums of products, each pair of operands by one `MatMul`.
 
-    `optimize` is taken for NumPy's sake: more than two operands are always
-    contracted in the order that takes the least work.
+    `kwargs` (NumPy's `optimize`) change nothing: more than two operands are
+    always contracted in the order that takes the least work.
     """
     operands = [convert_to_tensor(x) for x in operands]
     ranks = tuple(x.ndim for x in operands)
