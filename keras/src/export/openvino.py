@@ -21,8 +21,8 @@ def export_openvino(
     The IR is two files, `name.xml` with the graph and `name.bin` with the
     weights, that the OpenVINO runtime runs without Keras.
 
-    An input is called by its key in a dict, or by the name of its `Input`, and
-    with several positional arguments by the name of the argument. Where the
+    An input is called by its key in a dict, or by the name of its `Input`, or,
+    among several positional arguments, by that of its argument. Where the
     OpenVINO backend exports, dims that the signature leaves open stay open,
     and outputs are called by their keys, or by the layers that make them.
 
@@ -109,37 +109,47 @@ def input_names(model, arguments):
     if len(arguments) > 1:
         defaults = itertools.chain(data_parameters(model), defaults)
     return [
-        name
+        key or getattr(leaf, "name", None) or default
         for argument, default in zip(arguments, defaults)
-        for name in leaf_names(argument, itertools.repeat(default))
+        for key, leaf in input_leaves(argument)
     ]
 
 
+def input_leaves(structure, key=None):
+    """Pairs of a leaf's key in a dict and the leaf.
+
+    Dicts are in their own order, which the inputs of all backends have.
+    """
+    if isinstance(structure, dict):
+        for key, value in structure.items():
+            yield from input_leaves(value, key)
+    elif isinstance(structure, (list, tuple)):
+        for value in structure:
+            yield from input_leaves(value)
+    else:
+        yield key, structure
+
+
 def output_names(model, outputs):
-    defaults = getattr(model, "output_names", ())
-    return leaf_names(
-        outputs, itertools.chain(defaults, itertools.repeat("output"))
+    defaults = itertools.chain(
+        getattr(model, "output_names", ()), itertools.repeat("output")
     )
-
-
-def leaf_names(structure, defaults):
-    """For each leaf its key in a dict, its own name or its default."""
-    leaves = tree.flatten_with_path(structure)
-    for (path, leaf), default in zip(leaves, defaults):
-        if leaf is not None:
-            key = path[-1] if path else None
-            own = key if isinstance(key, str) else getattr(leaf, "name", None)
-            yield own or default
-
-
-def unique(names, taken=()):
-    """The names, with a number behind those that come again."""
-    taken = set(taken)
-    for name in names:
-        numbered = (f"{name}_{i}" for i in itertools.count(1))
-        name = next(
-            x for x in itertools.chain([name], numbered) if x not in taken
+    return [
+        path[-1] if path and isinstance(path[-1], str) else default
+        for (path, leaf), default in zip(
+            tree.flatten_with_path(outputs), defaults
         )
+        if leaf is not None
+    ]
+
+
+def unique(names):
+    """The names, with a number behind those that come again."""
+    taken = set()
+    for base in names:
+        numbered = (f"{base}_{i}" for i in itertools.count(1))
+        candidates = itertools.chain([base], numbered)
+        name = next(name for name in candidates if name not in taken)
         taken.add(name)
         yield name
 
@@ -174,7 +184,7 @@ def trace(model, arguments):
             if y is not None
         ]
     refuse_assignments(model, state)
-    parameters = [x.output.get_node() for x in tree.flatten(inputs)]
+    parameters = [x.output.get_node() for _, x in input_leaves(inputs)]
     ov_model = ov.Model(results, parameters)
     refuse_python_operations(ov_model)
     layout.sink_transposes(ov_model)

@@ -3,6 +3,7 @@ import pytest
 
 from keras.src import ops
 from keras.src import tree
+from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.testing import run_compiled
 
 X = np.array([1, 2, 3], "float32")
@@ -235,3 +236,13 @@ def test_scatter_adds_up():
         [np.array([[1], [3], [1]], "int32"), np.array([1, 2, 3], "float32")],
         [[0, 4, 0, 2]],
     )
+
+
+def test_a_body_that_makes_tensors_of_known_values():
+    known = ops.convert_to_tensor(np.arange(6, dtype="float32").reshape(2, 3))
+
+    def f(x):
+        graph.infer.cache_clear()  # what it builds is not of the body
+        return ops.fori_loop(0, 2, lambda i, x: x + ops.sum(known, axis=0), x)
+
+    check(f, [X], [X + 2 * np.array([3, 5, 7])])

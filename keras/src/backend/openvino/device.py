@@ -101,11 +101,15 @@ def compile_model(outputs, inputs, device=None, precision=ov.Type.f32):
         "INFERENCE_PRECISION_HINT": precision.to_string(),
         "PERFORMANCE_HINT": "LATENCY",
     }
+    parameters = [x.get_node() for x in inputs]
+    model = ov.Model(outputs, parameters)
+    sink_transposes(model)
+    # Transposes that cancel can make an output an input, or two the same.
+    outputs = [result.input_value(0) for result in model.get_results()]
     plan = _OutputPlan(outputs, inputs)
     compiled = None
     if plan.computed:
-        model = ov.Model(plan.computed, [x.get_node() for x in inputs])
-        sink_transposes(model)
+        model = ov.Model(plan.computed, parameters)
         device = device or get_device()
         compiled = core().compile_model(model, device, properties)
     return Executable(compiled, plan.sources)

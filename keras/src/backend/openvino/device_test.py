@@ -60,6 +60,19 @@ def test_outputs_that_are_inputs_or_come_twice(dims):
         np.testing.assert_allclose(other, np.exp([0, 1, 2]), rtol=1e-6)
 
 
+def test_outputs_that_become_inputs_as_transposes_cancel():
+    x = parameter("float32", (None, 3))
+    y = x
+    for _ in range(2):
+        y = ov.opset16.transpose(y, np.array([1, 0])).output(0)
+    z = ov.opset16.exp(x).output(0)
+    executable = device.compile_model([y, z], [x])
+    array = np.arange(6, dtype="float32").reshape(2, 3)
+    back, z = [t.data for t in executable([ov.Tensor(array)])]
+    np.testing.assert_array_equal(back, array)
+    np.testing.assert_allclose(z, np.exp(array), rtol=1e-6)
+
+
 def test_a_graph_that_computes_nothing():
     x = parameter("int32", (None,))
     executable = device.compile_model([x], [x])

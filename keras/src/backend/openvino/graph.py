@@ -110,16 +110,19 @@ def topological_order(nodes):
 @functools.lru_cache(maxsize=16384)
 def infer(type, attributes, specs):
     """The `(dtype, shape)` of each output; the shape `None` if not static."""
-    inputs = [
-        constant(np.array(spec[1], dtype=np.int64))
-        if spec[0] == "="
-        else parameter(spec[0], spec[1])
-        for spec in specs
-    ]
-    return tuple(
-        (ov_to_keras_type(output.element_type), static_shape(output))
-        for output in build(type, inputs, dict(attributes)).outputs()
-    )
+    # In a trace of its own: a loop that is being traced would take the nodes
+    # for its own.
+    with Trace():
+        inputs = [
+            constant(np.array(spec[1], dtype=np.int64))
+            if spec[0] == "="
+            else parameter(spec[0], spec[1])
+            for spec in specs
+        ]
+        return tuple(
+            (ov_to_keras_type(output.element_type), static_shape(output))
+            for output in build(type, inputs, dict(attributes)).outputs()
+        )
 
 
 def build(type, inputs, attributes):
