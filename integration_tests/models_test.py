@@ -274,3 +274,19 @@ def test_training_is_an_error_that_says_so():
         model.fit(x, np.zeros(len(x)))
     with pytest.raises(NotImplementedError, match="gradients"):
         model.train_on_batch(x, np.zeros(len(x)))
+
+
+def test_no_other_framework_is_needed():
+    code = """
+import sys
+class Absent:
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in ("jax", "tensorflow", "torch"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Absent)
+import keras, numpy as np
+model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+assert model.predict(np.ones((4, 3)), verbose=0).shape == (4, 2)
+assert np.asarray(keras.ops.log10(100.0)) == 2
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
