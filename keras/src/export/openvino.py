@@ -43,7 +43,9 @@ def export_openvino(
     model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(4)])
     model.export("model.xml", format="openvino")
 
-    compiled = openvino.Core().compile_model("model.xml", "CPU")
+    # Without the hint, CPUs that have bfloat16 compute in it.
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model("model.xml", "CPU", exact)
     y = compiled(np.ones((8, 16), "float32"))[0]
     ```
     """
@@ -55,24 +57,24 @@ def export_openvino(
         )
     if input_signature is None:
         input_signature = get_input_signature(model)
+    arguments = arguments_of(model, input_signature)
 
     import openvino as ov
 
     if backend.backend() == "openvino":
-        ov_model = trace(model, arguments_of(model, input_signature))
+        ov_model = trace(model, arguments)
     elif backend.backend() in ("tensorflow", "jax"):
         function = concrete_function(model, input_signature, **kwargs)
         ov_model = ov.convert_model(function)
     elif backend.backend() == "torch":
-        traced = torchscript(model, arguments_of(model, input_signature))
-        ov_model = ov.convert_model(traced)
+        ov_model = ov.convert_model(torchscript(model, arguments))
     else:
         raise NotImplementedError(
             "`export_openvino` needs the OpenVINO, TensorFlow, JAX or torch "
             f"backend. Received: backend={backend.backend()}"
         )
-    names = input_names(model, arguments_of(model, input_signature))
-    for port, name in zip(ov_model.inputs, unique(names)):
+    names = unique(input_names(model, arguments))
+    for port, name in zip(ov_model.inputs, names):
         port.get_node().set_friendly_name(name)
         port.tensor.set_names({name})
 
