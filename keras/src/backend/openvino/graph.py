@@ -6,6 +6,7 @@ adds a rule for each node type (a gradient, a cost) has one place to stand.
 
 import contextlib
 import functools
+import re
 import weakref
 
 import numpy as np
@@ -172,7 +173,9 @@ def _reason(error):
         for line in lines
         if line and not line.startswith(("Exception from", "While validating"))
     ]
-    return " ".join(telling) or str(error)
+    # Without the place in OpenVINO's source, which tells a user nothing.
+    text = re.sub(r"Check '.*' failed at \S+:\d+:\s*", "", " ".join(telling))
+    return text or str(error)
 
 
 def parameter(dtype, shape):

@@ -156,8 +156,12 @@ def test_promotion(operands, dtype):
 
 
 def test_a_shape_that_does_not_fit_is_named():
-    with pytest.raises(ValueError, match=r"Add.*float32\[2,3\].*float32\[4\]"):
-        convert_to_tensor(np.ones((2, 3), "float32")) + np.ones(4, "float32")
+    x, y = np.ones((2, 3), "float32"), np.ones(4, "float32")
+    with pytest.raises(ValueError) as error:
+        convert_to_tensor(x) + y
+    first_line = str(error.value).splitlines()[0]
+    assert "Add" in first_line and "float32[2,3], float32[4]" in first_line
+    assert "inconsistent" in first_line and ".hpp" not in first_line
 
 
 def test_python_protocols():
