@@ -7,6 +7,7 @@ from keras.src.backend.openvino import math
 from keras.src.backend.openvino import nn
 from keras.src.backend.openvino import numpy
 from keras.src.backend.openvino import operators
+from keras.src.backend.openvino import opset
 from keras.src.backend.openvino import random
 from keras.src.backend.openvino.core import IS_THREAD_SAFE
 from keras.src.backend.openvino.core import SUPPORTS_COMPLEX_DTYPES

@@ -7,19 +7,18 @@ nodes that every device computes right.
 
 import functools
 
-from keras.src.backend.openvino import graph
-from keras.src.backend.openvino.kernels import KERNELS
+from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 
 
-def composite(name, kernel):
+def composite(name, kernel, **traits):
     """Registers the decorated formula as the graph of a new node type.
 
     Args:
         name: a name that OpenVINO's opset does not have.
-        kernel: called with the input arrays and the attributes as keywords,
-            as those in `kernels.KERNELS`.
+        kernel: called with the input arrays and the attributes as keywords.
+        **traits: what else `registry.register` takes.
 
     Returns:
         A decorator. The formula takes symbolic tensors and the attributes as
@@ -27,13 +26,12 @@ def composite(name, kernel):
         remains under its name applies the composite to tensors.
     """
 
-    def register(formula):
+    def decorate(formula):
         def build(inputs, attributes):
             tensors = map(OpenVINOKerasTensor, inputs)
             return formula(*tensors, **attributes).output.get_node()
 
-        graph.FORMULAS[name] = build
-        KERNELS[name] = kernel
+        register(name, kernel, formula=build, **traits)
         return functools.wraps(formula)(functools.partial(apply, name))
 
-    return register
+    return decorate

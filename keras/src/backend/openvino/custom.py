@@ -11,23 +11,7 @@ import openvino as ov
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import to_array
-
-# name -> (kernel, rule), see `register`.
-OPERATIONS = {}
-
-
-def register(name, kernel, rule):
-    """Adds an operation.
-
-    Args:
-        name: a name that OpenVINO's opset does not have.
-        kernel: called with the input arrays and the attributes as keywords;
-            returns an array, or a tuple of arrays.
-        rule: called with the `(dtype, shape)` of each input, where unknown
-            dims are `None`, and the attributes as keywords; returns a list of
-            the `(dtype, shape)` of each output.
-    """
-    OPERATIONS[name] = (kernel, rule)
+from keras.src.backend.openvino.registry import find
 
 
 class Operation(ov.Op):
@@ -41,7 +25,7 @@ class Operation(ov.Op):
         self.constructor_validate_and_infer_types()
 
     def validate_and_infer_types(self):
-        _, rule = OPERATIONS[self.operation]
+        rule = find(self.operation).rule
         specs = [_spec(self, i) for i in range(self.get_input_size())]
         for index, (dtype, shape) in enumerate(rule(*specs, **self.attributes)):
             dims = [-1 if dim is None else dim for dim in shape]
@@ -56,7 +40,7 @@ class Operation(ov.Op):
         return True
 
     def evaluate(self, outputs, inputs):
-        kernel, _ = OPERATIONS[self.operation]
+        kernel = find(self.operation).kernel
         arrays = [to_array(tensor) for tensor in inputs]
         if outputs[0].element_type in _HALVES:
             arrays = [_widened(array) for array in arrays]

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from keras.src.backend.openvino import core
-from keras.src.backend.openvino import custom
 from keras.src.backend.openvino import linalg
+from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.testing import run_compiled
@@ -19,7 +19,7 @@ def rule(a, b, scale):
     return [a, ("bool", shape), (dtype, shape[:-1])]
 
 
-custom.register("TestOperation", kernel, rule)
+register("TestOperation", kernel, rule=rule)
 
 
 def operation(a, b):
@@ -76,7 +76,7 @@ def _fail(x):
     raise ValueError("this kernel always fails")
 
 
-custom.register("TestFailure", _fail, lambda x: [x])
+register("TestFailure", _fail, rule=lambda x: [x])
 
 
 def test_errors_of_a_kernel_say_what_happened():

@@ -1,25 +1,23 @@
 """Values of pending graphs: by NumPy kernels, or by a compiled model."""
 
 import collections
-import math
 import threading
 
 import numpy as np
 
-from keras.src.backend.openvino import custom
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.dtypes import NUMPY_DTYPES
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
-from keras.src.backend.openvino.kernels import KERNELS
+from keras.src.backend.openvino.registry import find
 
 # A pending graph that grows deeper is evaluated on the way, so that a loop
 # whose values nobody looks at does not pile up nodes. 256 nodes hold 0.3 MB.
 MAX_DEPTH = 256
 
-# Graphs that multiply-add more often than this, in the operations of `_WORK`,
-# are compiled: a run of a compiled model costs 26 us more than a kernel, and
+# Graphs that multiply-add more often than this, as `work` counts, are
+# compiled: a run of a compiled model costs 26 us more than a kernel, and
 # compiling, once for each structure, some 20 ms.
 COMPILED_WORK = 2**22
 
@@ -51,15 +49,11 @@ def _interpret(order):
     with np.errstate(all="ignore"):
         while order:
             node = order.pop()
-            kernel = KERNELS.get(node.type) or _custom_kernel(node.type)
+            kernel = find(node.type).kernel
             if kernel is None:
                 _run_compiled([node], [node])
             else:
                 _run_kernel(node, kernel)
-
-
-def _custom_kernel(type):
-    return custom.OPERATIONS[type][0] if type in custom.OPERATIONS else None
 
 
 def _run_kernel(node, kernel):
@@ -110,57 +104,12 @@ def _worth_compiling(order):
     """Whether the CPU plugin is faster, and as right, for these nodes."""
     work = 0
     for node in order:
-        if node.type in _WORK:
-            work += _WORK[node.type](node)
+        count = find(node.type).work
+        if count:
+            work += count(node)
     return work >= COMPILED_WORK and all(
         dtype in _COMPILED_DTYPES for node in order for dtype, _ in node.outputs
     )
-
-
-# What counts for a number that a convolution's kernel gathers from a window or
-# adds to a place of its result, 4 ns. 60,000 such numbers take 300 us, compiled
-# 150 us, and compiling a convolution takes 30 ms.
-_WINDOW_WORK = 64
-
-
-def _convolution_work(node):
-    (_, (batch, filters, *places)), *_ = node.outputs
-    taps = math.prod(node.specs[1][1])
-    gathered = taps // node.specs[1][1][-len(places) - 2]
-    return batch * math.prod(places) * (gathered * _WINDOW_WORK + taps)
-
-
-def _transposed_convolution_work(node):
-    batch, _, *places = node.specs[0][1]
-    channels, *taps = node.specs[1][1]
-    return math.prod((batch, *places, *taps)) * (_WINDOW_WORK + channels)
-
-
-def _attention_work(node):
-    query, key, value = (spec[1] for spec in node.specs[:3])
-    logits = math.prod(query[:-1]) * key[-2]
-    return logits * (query[-1] + value[-1])
-
-
-def _erf_work(node):
-    return 64 * math.prod(node.outputs[0][1])
-
-
-# Multiply-adds, or what takes as long, by node type. The others count nothing:
-# NumPy is as fast as a compiled model, or faster, in products (256x256: 290 us
-# against 690, 2048x2048: 113 ms against 125) and element by element (`Log` of a
-# million floats: 0.5 ms against 4.7).
-_WORK = {
-    "Convolution": _convolution_work,
-    "ConvolutionBackpropData": _transposed_convolution_work,
-    "GroupConvolution": _convolution_work,
-    "ScaledDotProductAttention": _attention_work,
-    "ComplementaryErrorFunction": _erf_work,
-    "Erf": _erf_work,
-    "ErrorFunction": _erf_work,
-    "Gelu": _erf_work,
-    "InverseErrorFunction": _erf_work,
-}
 
 
 # ------------------------------------------------------------ compiled plans

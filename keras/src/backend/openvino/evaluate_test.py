@@ -8,7 +8,8 @@ import pytest
 from keras.src import ops
 from keras.src.backend.openvino import evaluate
 from keras.src.backend.openvino import graph
-from keras.src.backend.openvino.kernels import KERNELS
+from keras.src.backend.openvino.registry import OPERATIONS
+from keras.src.backend.openvino.registry import find
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import convert_to_tensor
 
@@ -26,15 +27,19 @@ def calls(monkeypatch):
         return run
 
     for name in ("Sin", "Cos", "Add", "MatMul"):
-        monkeypatch.setitem(KERNELS, name, counting(name, KERNELS[name]))
+        operation = find(name)
+        counted = counting(name, operation.kernel)
+        monkeypatch.setitem(
+            OPERATIONS, name, operation._replace(kernel=counted)
+        )
     return counts
 
 
 @pytest.fixture
 def compiled_products(monkeypatch):
     """Has each product, and what hangs on it, computed by a compiled model."""
-    work = {"MatMul": lambda node: evaluate.COMPILED_WORK}
-    monkeypatch.setattr(evaluate, "_WORK", work)
+    heavy = find("MatMul")._replace(work=lambda node: evaluate.COMPILED_WORK)
+    monkeypatch.setitem(OPERATIONS, "MatMul", heavy)
 
 
 def test_nothing_is_computed_before_somebody_looks(calls):

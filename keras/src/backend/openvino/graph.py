@@ -19,6 +19,7 @@ from keras.src.backend.openvino.dtypes import BIT_CARRIERS
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import to_ov_tensor
+from keras.src.backend.openvino.registry import find
 
 _factory = NodeFactory("opset16")
 
@@ -26,9 +27,6 @@ _factory = NodeFactory("opset16")
 # the CPU plugin, and the last MaxPool has a second output.
 _first_factory = NodeFactory("opset1")
 _FIRST_VERSION = ("AvgPool", "MaxPool")
-
-# Node types that are spelled out in several nodes, see `composite`.
-FORMULAS = {}
 
 
 class Node:
@@ -120,30 +118,38 @@ def infer(type, attributes, specs):
             else parameter(spec[0], spec[1])
             for spec in specs
         ]
+        create = build if find(type).formula else node
         return tuple(
             (ov_to_keras_type(output.element_type), static_shape(output))
-            for output in build(type, inputs, dict(attributes)).outputs()
+            for output in create(type, inputs, dict(attributes)).outputs()
         )
 
 
 def build(type, inputs, attributes):
-    """An OpenVINO node.
+    """The OpenVINO node of an operation, or those that stand for it.
 
     Args:
-        type: the operation's name in OpenVINO's opset, or in `custom`.
+        type: a node type, in OpenVINO's opset or registered.
         inputs: a list of `openvino.Output`.
         attributes: a dict of the operation's attributes.
 
     Returns:
-        An `openvino.Node`.
+        An `openvino.Node` with the operation's outputs.
 
     Raises:
         ValueError: where the operation does not take these inputs.
     """
-    if type in FORMULAS:
-        return FORMULAS[type](inputs, attributes)
+    operation = find(type)
+    if operation.formula:
+        return operation.formula(inputs, attributes)
+    mended = operation.mend and operation.mend(inputs, attributes)
+    return mended or node(type, inputs, attributes)
+
+
+def node(type, inputs, attributes):
+    """A single OpenVINO node, as `build`, whatever a device makes of it."""
     try:
-        if type in custom.OPERATIONS:
+        if find(type).rule:
             node = custom.Operation(inputs, type, attributes)
         else:
             first = type in _FIRST_VERSION

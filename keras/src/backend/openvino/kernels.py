@@ -18,7 +18,7 @@ from keras.src.backend.openvino.dtypes import numpy_dtype
 # ---------------------------------------------------------------- arithmetic
 
 
-def _divide(x1, x2, m_pythondiv=True):
+def divide(x1, x2, m_pythondiv=True):
     if x1.dtype.kind not in "iu":
         return np.divide(x1, x2)
     if m_pythondiv:
@@ -26,7 +26,7 @@ def _divide(x1, x2, m_pythondiv=True):
     return np.where(x2 == 0, 0, np.trunc(x1 / x2))
 
 
-def _power(x1, x2):
+def power(x1, x2):
     if x2.dtype.kind == "i" and np.any(x2 < 0):
         # Only 1 and -1 have an integer for their inverse.
         magnitude = np.where(np.abs(x1) == 1, x1, 0)
@@ -34,80 +34,80 @@ def _power(x1, x2):
     return np.power(x1, x2)
 
 
-def _convert(x, destination_type):
+def convert(x, destination_type):
     dtype = numpy_dtype(from_ov_name(destination_type))
     return x != 0 if dtype.kind == "b" else x.astype(dtype)
 
 
-def _round(x, mode="half_to_even"):
+def round_to_whole(x, mode="half_to_even"):
     if mode == "half_to_even":
         return np.round(x)
     whole = np.trunc(x)
     return whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), 0)
 
 
-def _clamp(x, min, max):
+def clamp(x, min, max):
     return np.clip(x, min, max)
 
 
-def _is_inf(x, detect_negative=True, detect_positive=True):
+def is_inf(x, detect_negative=True, detect_positive=True):
     return (np.isposinf(x) & detect_positive) | (
         np.isneginf(x) & detect_negative
     )
 
 
-_erf = np.frompyfunc(math.erf, 1, 1)
+erf = np.frompyfunc(math.erf, 1, 1)
 _erfc = np.frompyfunc(math.erfc, 1, 1)
 
 # --------------------------------------------------------------- activations
 
 
-def _sigmoid(x):
+def sigmoid(x):
     decay = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, decay) / (1 + decay)
 
 
-def _softplus(x):
+def softplus(x):
     return np.logaddexp(x, 0)
 
 
-def _elu(x, alpha):
+def elu(x, alpha):
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-def _selu(x, alpha, scale):
-    return scale * _elu(x, alpha)
+def selu(x, alpha, scale):
+    return scale * elu(x, alpha)
 
 
-def _swish(x, beta=1.0):
-    return x * _sigmoid(beta * x)
+def swish(x, beta=1.0):
+    return x * sigmoid(beta * x)
 
 
-def _gelu(x, approximation_mode="erf"):
+def gelu(x, approximation_mode="erf"):
     if approximation_mode.lower() == "tanh":
         inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
         return 0.5 * x * (1 + np.tanh(inner))
     return 0.5 * x * _erfc(-x / math.sqrt(2)).astype(x.dtype)
 
 
-def _hard_sigmoid(x, alpha, beta):
+def hard_sigmoid(x, alpha, beta):
     return np.clip(alpha * x + beta, 0, 1)
 
 
-def _prelu(x, slope):
+def prelu(x, slope):
     if slope.ndim == 1 and x.ndim > 1 and slope.size > 1:
         slope = slope.reshape((-1,) + (1,) * (x.ndim - 2))
     return np.where(x < 0, x * slope, x)
 
 
-def _softmax(x, axis=1):
+def softmax(x, axis=1):
     if x.size == 0:
         return x
     exponential = np.exp(x - np.max(x, axis=axis, keepdims=True))
     return exponential / np.sum(exponential, axis=axis, keepdims=True)
 
 
-def _log_softmax(x, axis=-1):
+def log_softmax(x, axis=-1):
     if x.size == 0:
         return x
     shifted = x - np.max(x, axis=axis, keepdims=True)
@@ -117,7 +117,7 @@ def _log_softmax(x, axis=-1):
 # ---------------------------------------------------------------- reductions
 
 
-def _reduction(function):
+def reduction(function):
     def kernel(x, axes, keep_dims=False):
         axes = tuple(axes.tolist()) if axes.ndim else axes.item()
         return function(x, axis=axes, keepdims=keep_dims)
@@ -125,15 +125,15 @@ def _reduction(function):
     return kernel
 
 
-def _l1(x, axis, keepdims):
+def l1(x, axis, keepdims):
     return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
 
 
-def _l2(x, axis, keepdims):
+def l2(x, axis, keepdims):
     return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
 
 
-def _cum_sum(x, axis, exclusive=False, reverse=False):
+def cum_sum(x, axis, exclusive=False, reverse=False):
     axis = int(axis)
     ordered = np.flip(x, axis) if reverse else x
     total = np.cumsum(ordered, axis=axis, dtype=x.dtype)
@@ -145,7 +145,7 @@ def _cum_sum(x, axis, exclusive=False, reverse=False):
 # ------------------------------------------------------------ linear algebra
 
 
-def _mat_mul(a, b, transpose_a=False, transpose_b=False):
+def mat_mul(a, b, transpose_a=False, transpose_b=False):
     if transpose_a and a.ndim > 1:
         a = np.swapaxes(a, -1, -2)
     if transpose_b and b.ndim > 1:
@@ -153,7 +153,7 @@ def _mat_mul(a, b, transpose_a=False, transpose_b=False):
     return np.matmul(a, b)
 
 
-def _einsum(*operands, equation):
+def einsum(*operands, equation):
     return np.einsum(equation, *operands, optimize=len(operands) > 2)
 
 
@@ -193,11 +193,11 @@ def _every(strides, lead):
     return (slice(None),) * lead + tuple(slice(None, None, s) for s in strides)
 
 
-def _convolution(x, weights, **attributes):
-    return _group_convolution(x, weights[None], **attributes)
+def convolution(x, weights, **attributes):
+    return group_convolution(x, weights[None], **attributes)
 
 
-def _group_convolution(
+def group_convolution(
     x, weights, strides, pads_begin, pads_end, dilations, auto_pad="explicit"
 ):
     groups, filters, channels, *kernel = weights.shape
@@ -228,7 +228,7 @@ def _group_convolution(
     return result.reshape(batch, groups * filters, *places)
 
 
-def _convolution_backprop_data(
+def convolution_backprop_data(
     x,
     weights,
     strides,
@@ -270,7 +270,7 @@ def _pooled(reduce, x, kernel, strides):
     return x
 
 
-def _max_pool(x, kernel, strides, pads_begin, pads_end, auto_pad="explicit"):
+def max_pool(x, kernel, strides, pads_begin, pads_end, auto_pad="explicit"):
     paddings = _paddings(
         x.shape[2:], kernel, strides, pads_begin, pads_end, auto_pad
     )
@@ -282,7 +282,7 @@ def _lowest(dtype):
     return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
 
 
-def _avg_pool(
+def avg_pool(
     x, kernel, strides, pads_begin, pads_end, auto_pad="explicit", **kwargs
 ):
     paddings = _paddings(
@@ -296,7 +296,7 @@ def _avg_pool(
     return _pooled(np.add.reduce, x, kernel, strides) / count
 
 
-def _adaptive(reduce):
+def adaptive(reduce):
     def kernel(x, sizes):
         for axis, size in enumerate(sizes.tolist(), start=2):
             dim = x.shape[axis]
@@ -316,7 +316,7 @@ def _adaptive(reduce):
     return kernel
 
 
-def _extract_image_patches(x, sizes, strides, rates, auto_pad):
+def extract_image_patches(x, sizes, strides, rates, auto_pad):
     reach = [(k - 1) * r + 1 for k, r in zip(sizes, rates)]
     none = [0] * len(sizes)
     x = _padded(
@@ -329,7 +329,7 @@ def _extract_image_patches(x, sizes, strides, rates, auto_pad):
     return patches.reshape(batch, math.prod(kernel) * channels, height, width)
 
 
-def _col2im(x, size, kernel, strides, dilations, pads_begin, pads_end):
+def col2im(x, size, kernel, strides, dilations, pads_begin, pads_end):
     size, kernel = size.tolist(), kernel.tolist()
     padded = [n + b + e for n, b, e in zip(size, pads_begin, pads_end)]
     blocks = [
@@ -348,7 +348,7 @@ def _col2im(x, size, kernel, strides, dilations, pads_begin, pads_end):
     return result[..., top : top + size[0], left : left + size[1]]
 
 
-def _depth_to_space(x, block_size, mode):
+def depth_to_space(x, block_size, mode):
     batch, channels, *sizes = x.shape
     blocks = (block_size,) * len(sizes)
     depth = channels // math.prod(blocks)
@@ -361,7 +361,7 @@ def _depth_to_space(x, block_size, mode):
     return x.reshape(batch, depth, *(size * block_size for size in sizes))
 
 
-def _space_to_depth(x, block_size, mode):
+def space_to_depth(x, block_size, mode):
     batch, depth, *sizes = x.shape
     n = len(sizes)
     split = ((size // block_size, block_size) for size in sizes)
@@ -376,22 +376,22 @@ def _space_to_depth(x, block_size, mode):
 # ---------------------------------------------------------------- attention
 
 
-def _attention(query, key, value, mask, scale, causal=False):
+def attention(query, key, value, mask, scale, causal=False):
     logits = np.matmul(query, key.swapaxes(-1, -2)) * scale + mask
-    return np.matmul(_softmax(logits, axis=-1), value)
+    return np.matmul(softmax(logits, axis=-1), value)
 
 
 # ------------------------------------------------------------- data movement
 
 
-def _reshape(x, shape, special_zero=False):
+def reshape(x, shape, special_zero=False):
     shape = [int(dim) for dim in shape]
     if special_zero:
         shape = [x.shape[i] if dim == 0 else dim for i, dim in enumerate(shape)]
     return x.reshape(shape)
 
 
-def _squeeze(x, axes=None):
+def squeeze(x, axes=None):
     if axes is None:
         return np.squeeze(x)
     rank = x.ndim
@@ -400,15 +400,15 @@ def _squeeze(x, axes=None):
     return np.squeeze(x, tuple(axis for axis in axes if x.shape[axis] == 1))
 
 
-def _unsqueeze(x, axes):
+def unsqueeze(x, axes):
     return np.expand_dims(x, tuple(int(axis) for axis in np.ravel(axes)))
 
 
-def _transpose(x, order=None):
+def transpose(x, order=None):
     return np.transpose(x, None if order is None or not order.size else order)
 
 
-def _broadcast(x, shape, axes=None, mode="numpy"):
+def broadcast(x, shape, axes=None, mode="numpy"):
     shape = tuple(int(dim) for dim in shape)
     if mode == "explicit":
         placed = [1] * len(shape)
@@ -420,7 +420,7 @@ def _broadcast(x, shape, axes=None, mode="numpy"):
     return np.broadcast_to(x, shape)
 
 
-def _pad(x, begin, end, value=None, pad_mode="constant"):
+def pad(x, begin, end, value=None, pad_mode="constant"):
     crop = tuple(
         slice(max(-before, 0), x.shape[axis] - max(-after, 0))
         for axis, (before, after) in enumerate(
@@ -434,7 +434,7 @@ def _pad(x, begin, end, value=None, pad_mode="constant"):
     return np.pad(x[crop], widths, mode=pad_mode)
 
 
-def _slice(x, start, stop, step, axes=None):
+def strided_slice(x, start, stop, step, axes=None):
     axes = range(len(start)) if axes is None else axes.tolist()
     index = [slice(None)] * x.ndim
     bounds = zip(axes, start.tolist(), stop.tolist(), step.tolist())
@@ -448,15 +448,15 @@ def _slice(x, start, stop, step, axes=None):
     return x[tuple(index)]
 
 
-def _concat(*arrays, axis):
+def concat(*arrays, axis):
     return np.concatenate(arrays, axis=axis)
 
 
-def _split(x, axis, num_splits):
+def split(x, axis, num_splits):
     return tuple(np.split(x, num_splits, axis=int(axis)))
 
 
-def _variadic_split(x, axis, lengths):
+def variadic_split(x, axis, lengths):
     axis = int(axis)
     lengths = lengths.copy()
     if -1 in lengths:
@@ -464,7 +464,7 @@ def _variadic_split(x, axis, lengths):
     return tuple(np.split(x, np.cumsum(lengths)[:-1], axis=axis))
 
 
-def _reverse_sequence(x, lengths, batch_axis=0, seq_axis=1):
+def reverse_sequence(x, lengths, batch_axis=0, seq_axis=1):
     position = np.arange(x.shape[seq_axis])
     lengths = lengths.reshape(-1, 1)
     index = np.where(position < lengths, lengths - 1 - position, position)
@@ -479,7 +479,7 @@ def _reverse_sequence(x, lengths, batch_axis=0, seq_axis=1):
 # ------------------------------------------------------------------- resizing
 
 
-def _interpolate(x, sizes, axes, **attributes):
+def interpolate(x, sizes, axes, **attributes):
     """Linear interpolation between the centers of pixels."""
     if attributes != _LINEAR:
         raise NotImplementedError(
@@ -509,7 +509,7 @@ _LINEAR = {
 # ------------------------------------------------------ gathering, scattering
 
 
-def _gather(x, indices, axis, batch_dims=0):
+def gather(x, indices, axis, batch_dims=0):
     axis = int(axis) % x.ndim
     dim = x.shape[axis]
     if batch_dims:
@@ -542,14 +542,14 @@ def _gather_batched(x, indices, axis, batch_dims):
     return np.array(taken, dtype=x.dtype).reshape(batch + inner)
 
 
-def _gather_nd(x, indices, batch_dims=0):
+def gather_nd(x, indices, batch_dims=0):
     batch = np.indices(x.shape[:batch_dims], sparse=True)
     trailing = indices.ndim - 1 - batch_dims
     batch = tuple(b.reshape(b.shape + (1,) * trailing) for b in batch)
     return x[batch + tuple(np.moveaxis(indices, -1, 0))]
 
 
-def _gather_elements(x, indices, axis):
+def gather_elements(x, indices, axis):
     return np.take_along_axis(x, indices, axis)
 
 
@@ -570,22 +570,22 @@ def _scatter(x, index, updates, reduction):
     return result
 
 
-def _slice_scatter(x, updates, start, stop, step, axes):
+def slice_scatter(x, updates, start, stop, step, axes):
     result = x.copy()
-    _slice(result, start, stop, step, axes)[...] = updates
+    strided_slice(result, start, stop, step, axes)[...] = updates
     return result
 
 
-def _scatter_nd_update(x, indices, updates, reduction="none"):
+def scatter_nd_update(x, indices, updates, reduction="none"):
     return _scatter(x, tuple(np.moveaxis(indices, -1, 0)), updates, reduction)
 
 
-def _scatter_update(x, indices, updates, axis):
+def scatter_update(x, indices, updates, axis):
     axis = int(axis) % x.ndim
     return _scatter(x, (slice(None),) * axis + (indices,), updates, "none")
 
 
-def _scatter_elements_update(
+def scatter_elements_update(
     x, indices, updates, axis, reduction="none", use_init_val=True
 ):
     axis = int(axis) % x.ndim
@@ -609,7 +609,7 @@ def _scatter_elements_update(
 # ------------------------------------------------------- sorting, searching
 
 
-def _top_k(
+def top_k(
     x,
     k,
     axis=-1,
@@ -634,7 +634,7 @@ def _argsort(x, axis, descending):
     return last - np.flip(backwards, axis)
 
 
-def _unique(
+def unique(
     x,
     axis=None,
     sorted=True,
@@ -657,11 +657,11 @@ def _unique(
     return values, index[order], np.argsort(order)[inverse], counts[order]
 
 
-def _non_zero(x, output_type="i64"):
+def non_zero(x, output_type="i64"):
     return np.array(np.nonzero(np.atleast_1d(x)))
 
 
-def _search_sorted(sequence, values, right_mode=False, output_type="i64"):
+def search_sorted(sequence, values, right_mode=False, output_type="i64"):
     side = "right" if right_mode else "left"
     if sequence.ndim == 1:
         return np.searchsorted(sequence, values, side)
@@ -674,12 +674,12 @@ def _search_sorted(sequence, values, right_mode=False, output_type="i64"):
 # ------------------------------------------------------------------ creation
 
 
-def _range(start, stop, step, output_type):
+def value_range(start, stop, step, output_type):
     dtype = numpy_dtype(from_ov_name(output_type))
     return np.arange(start.item(), stop.item(), step.item()).astype(dtype)
 
 
-def _one_hot(
+def one_hot(
     indices,
     depth,
     on_value,
@@ -706,7 +706,7 @@ def _real_pair(x):
     return np.stack([x.real, x.imag], axis=-1)
 
 
-def _fourier(transform, takes_complex, gives_complex):
+def fourier(transform, takes_complex, gives_complex):
     def kernel(x, axes, signal_size=None):
         signal = _complex(x) if takes_complex else x
         axes = [int(axis) % signal.ndim for axis in axes]
@@ -719,147 +719,3 @@ def _fourier(transform, takes_complex, gives_complex):
         return _real_pair(result) if gives_complex else result
 
     return kernel
-
-
-KERNELS = {
-    # arithmetic
-    "Abs": np.abs,
-    "Add": np.add,
-    "Ceiling": np.ceil,
-    "Clamp": _clamp,
-    "Convert": _convert,
-    "Divide": _divide,
-    "Erf": _erf,
-    "Exp": np.exp,
-    "Floor": np.floor,
-    "FloorMod": np.mod,
-    "IsFinite": np.isfinite,
-    "IsInf": _is_inf,
-    "IsNaN": np.isnan,
-    "Log": np.log,
-    "Maximum": np.maximum,
-    "Minimum": np.minimum,
-    "Mod": np.fmod,
-    "Multiply": np.multiply,
-    "Negative": np.negative,
-    "Power": _power,
-    "Round": _round,
-    "Sign": np.sign,
-    "Sqrt": np.sqrt,
-    "SquaredDifference": lambda x1, x2: np.square(x1 - x2),
-    "Subtract": np.subtract,
-    # trigonometry
-    "Acos": np.arccos,
-    "Acosh": np.arccosh,
-    "Asin": np.arcsin,
-    "Asinh": np.arcsinh,
-    "Atan": np.arctan,
-    "Atanh": np.arctanh,
-    "Cos": np.cos,
-    "Cosh": np.cosh,
-    "Sin": np.sin,
-    "Sinh": np.sinh,
-    "Tan": np.tan,
-    "Tanh": np.tanh,
-    # comparison and logic
-    "Equal": np.equal,
-    "Greater": np.greater,
-    "GreaterEqual": np.greater_equal,
-    "Less": np.less,
-    "LessEqual": np.less_equal,
-    "LogicalAnd": np.logical_and,
-    "LogicalNot": np.logical_not,
-    "LogicalOr": np.logical_or,
-    "LogicalXor": np.logical_xor,
-    "NotEqual": np.not_equal,
-    "Select": np.where,
-    # bits
-    "BitwiseAnd": np.bitwise_and,
-    "BitwiseLeftShift": np.left_shift,
-    "BitwiseNot": np.bitwise_not,
-    "BitwiseOr": np.bitwise_or,
-    "BitwiseRightShift": np.right_shift,
-    "BitwiseXor": np.bitwise_xor,
-    # activations
-    "Elu": _elu,
-    "Gelu": _gelu,
-    "HSigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
-    "HSwish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
-    "HardSigmoid": _hard_sigmoid,
-    "LogSoftmax": _log_softmax,
-    "Mish": lambda x: x * np.tanh(_softplus(x)),
-    "PRelu": _prelu,
-    "Relu": lambda x: np.maximum(x, 0),
-    "Selu": _selu,
-    "Sigmoid": _sigmoid,
-    "SoftPlus": _softplus,
-    "SoftSign": lambda x: x / (1 + np.abs(x)),
-    "Softmax": _softmax,
-    "Swish": _swish,
-    # reductions
-    "CumSum": _cum_sum,
-    "ReduceL1": _reduction(_l1),
-    "ReduceL2": _reduction(_l2),
-    "ReduceLogicalAnd": _reduction(np.logical_and.reduce),
-    "ReduceLogicalOr": _reduction(np.logical_or.reduce),
-    "ReduceMax": _reduction(np.maximum.reduce),
-    "ReduceMean": _reduction(np.mean),
-    "ReduceMin": _reduction(np.minimum.reduce),
-    "ReduceProd": _reduction(np.multiply.reduce),
-    "ReduceSum": _reduction(np.add.reduce),
-    # linear algebra
-    "Einsum": _einsum,
-    "MatMul": _mat_mul,
-    # convolution and pooling
-    "AdaptiveAvgPool": _adaptive(np.mean),
-    # The places of the maxima, its other output, no op asks for.
-    "AdaptiveMaxPool": lambda x, sizes, **_: (_adaptive(np.max)(x, sizes),),
-    "AvgPool": _avg_pool,
-    "Col2Im": _col2im,
-    "Convolution": _convolution,
-    "ConvolutionBackpropData": _convolution_backprop_data,
-    "DepthToSpace": _depth_to_space,
-    "ExtractImagePatches": _extract_image_patches,
-    "GroupConvolution": _group_convolution,
-    "MaxPool": _max_pool,
-    "SpaceToDepth": _space_to_depth,
-    # attention
-    "ScaledDotProductAttention": _attention,
-    # data movement
-    "Broadcast": _broadcast,
-    "Concat": _concat,
-    "Pad": _pad,
-    "Reshape": _reshape,
-    "ReverseSequence": _reverse_sequence,
-    "Roll": lambda x, shift, axes: np.roll(x, shift.tolist(), axes.tolist()),
-    "ShapeOf": lambda x, output_type="i64": np.array(x.shape, np.int64),
-    "Slice": _slice,
-    "Split": _split,
-    "Squeeze": _squeeze,
-    "Tile": lambda x, repeats: np.tile(x, repeats),
-    "Transpose": _transpose,
-    "Unsqueeze": _unsqueeze,
-    "VariadicSplit": _variadic_split,
-    # gathering and scattering
-    "Gather": _gather,
-    "GatherElements": _gather_elements,
-    "GatherND": _gather_nd,
-    "Interpolate": _interpolate,
-    "ScatterElementsUpdate": _scatter_elements_update,
-    "ScatterNDUpdate": _scatter_nd_update,
-    "ScatterUpdate": _scatter_update,
-    "SliceScatter": _slice_scatter,
-    # sorting and searching
-    "NonZero": _non_zero,
-    "SearchSorted": _search_sorted,
-    "TopK": _top_k,
-    "Unique": _unique,
-    # creation
-    "OneHot": _one_hot,
-    "Range": _range,
-    # Fourier
-    "DFT": _fourier(np.fft.fftn, True, True),
-    "IDFT": _fourier(np.fft.ifftn, True, True),
-    "IRDFT": _fourier(np.fft.irfftn, True, False),
-    "RDFT": _fourier(np.fft.rfftn, False, True),
-}

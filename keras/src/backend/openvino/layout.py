@@ -9,16 +9,7 @@ and both vanish, and the runtime fuses what follows into the convolution.
 import numpy as np
 
 from keras.src.backend.openvino import graph
-
-_ELEMENTWISE = frozenset(
-    "Abs Acos Acosh Asin Asinh Atan Atanh Ceiling Clamp Convert Cos Cosh Elu "
-    "Erf Exp Floor Gelu HSigmoid HSwish HardSigmoid IsFinite IsInf IsNaN Log "
-    "LogicalNot Mish Negative Relu Round Selu Sigmoid Sign Sin Sinh SoftPlus "
-    "SoftSign Sqrt Swish Tan Tanh "
-    "Add Divide Equal FloorMod Greater GreaterEqual Less LessEqual LogicalAnd "
-    "LogicalOr LogicalXor Maximum Minimum Mod Multiply NotEqual Power Select "
-    "SquaredDifference Subtract".split()
-)
+from keras.src.backend.openvino.registry import find
 
 
 def sink_transposes(model):
@@ -29,8 +20,8 @@ def sink_transposes(model):
         type = node.get_type_name()
         if type == "Transpose":
             _note(node, transposed)
-        elif type in _RULES:
-            _sink(node, _RULES[type], transposed)
+        elif find(type).layout:
+            _sink(node, find(type).layout, transposed)
 
 
 def _note(node, transposed):
@@ -58,14 +49,14 @@ def _sink(node, rule, transposed):
     sources = [known[0] if known else None for known in found]
     moved = rule(node, inputs, sources, order)
     if moved is not None:
-        result = graph.build("Transpose", [moved, _constant(order)], {}).output(
+        result = graph.node("Transpose", [moved, _constant(order)], {}).output(
             0
         )
         transposed[_port(result)] = moved, order
         _rewire(node, result)
 
 
-def _elementwise(node, inputs, sources, order):
+def elementwise(node, inputs, sources, order):
     operands = [
         _untransposed(x, order) if source is None else source
         for x, source in zip(inputs, sources)
@@ -74,20 +65,20 @@ def _elementwise(node, inputs, sources, order):
         return _like(node, operands)
 
 
-def _leaky(node, inputs, sources, order):
+def leaky(node, inputs, sources, order):
     # The slope of a single number; more of them are for axis 1.
     x, slope = sources[0], inputs[1]
     if x is not None and _dims(slope) in ([], [1]):
         return _like(node, [x, slope])
 
 
-def _concatenation(node, inputs, sources, order):
+def concatenation(node, inputs, sources, order):
     if None not in sources:
         axis = order[node.get_attributes()["axis"]]
         return _like(node, sources, axis=axis)
 
 
-def _padding(node, inputs, sources, order):
+def padding(node, inputs, sources, order):
     widths = [_integers(x) for x in inputs[1:3]]
     if sources[0] is None or None in widths:
         return None
@@ -100,24 +91,12 @@ def _padding(node, inputs, sources, order):
     return _like(node, [sources[0], *placed, *inputs[3:]])
 
 
-def _reduction(node, inputs, sources, order):
+def reduction(node, inputs, sources, order):
     axes = _integers(inputs[1])
     if sources[0] is None or not axes or not node.get_attributes()["keep_dims"]:
         return None
     axes = _constant([order[axis] for axis in axes])
     return _like(node, [sources[0], axes])
-
-
-_RULES = {
-    **dict.fromkeys(_ELEMENTWISE, _elementwise),
-    "Concat": _concatenation,
-    "PRelu": _leaky,
-    "Pad": _padding,
-    "ReduceMax": _reduction,
-    "ReduceMean": _reduction,
-    "ReduceMin": _reduction,
-    "ReduceSum": _reduction,
-}
 
 
 def _untransposed(x, order):
@@ -142,17 +121,17 @@ def _untransposed(x, order):
     if x.get_node().get_type_name() != "Constant":
         return None
     x = _reshaped(x, dims)
-    return graph.build("Transpose", [x, _constant(inverse)], {}).output(0)
+    return graph.node("Transpose", [x, _constant(inverse)], {}).output(0)
 
 
 def _reshaped(x, dims):
     shape = _constant(dims)
-    return graph.build("Reshape", [x, shape], {"special_zero": False}).output(0)
+    return graph.node("Reshape", [x, shape], {"special_zero": False}).output(0)
 
 
 def _like(node, inputs, **attributes):
     attributes = {**node.get_attributes(), **attributes}
-    return graph.build(node.get_type_name(), inputs, attributes).output(0)
+    return graph.node(node.get_type_name(), inputs, attributes).output(0)
 
 
 def _dims(output):

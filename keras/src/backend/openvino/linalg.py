@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 
-from keras.src.backend.openvino import custom
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import in_float32
 from keras.src.backend.openvino.common import reduction
@@ -17,13 +16,13 @@ from keras.src.backend.openvino.common import shape
 from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import numpy_dtype
-from keras.src.backend.openvino.kernels import KERNELS
 from keras.src.backend.openvino.numpy import absolute
 from keras.src.backend.openvino.numpy import expand_dims
 from keras.src.backend.openvino.numpy import identity
 from keras.src.backend.openvino.numpy import matmul
 from keras.src.backend.openvino.numpy import moveaxis
 from keras.src.backend.openvino.numpy import swapaxes
+from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -43,7 +42,7 @@ def _register(name, function, rule):
         rule: for the `(dtype, shape)` of each input and the attributes, those
             of each output; unknown dims are `None`.
     """
-    custom.register(name, _kernel(function, rule), rule)
+    register(name, _kernel(function, rule), rule=rule)
 
 
 def _kernel(function, rule):
@@ -275,7 +274,7 @@ def det(a):
 
 
 _inverse_kernel = _kernel(np.linalg.inv, _same)
-KERNELS["Inverse"] = lambda a, adjoint: _inverse_kernel(a)
+register("Inverse", lambda a, adjoint: _inverse_kernel(a))
 
 
 @in_float32

@@ -8,6 +8,8 @@ import statistics
 import ml_dtypes
 import numpy as np
 
+from keras.src.backend.openvino import kernels
+from keras.src.backend.openvino import work
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import in_float32
 from keras.src.backend.openvino.common import polynomial
@@ -17,7 +19,6 @@ from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.composite import composite
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import numpy_dtype
-from keras.src.backend.openvino.kernels import KERNELS
 from keras.src.backend.openvino.numpy import absolute
 from keras.src.backend.openvino.numpy import arange
 from keras.src.backend.openvino.numpy import broadcast_to
@@ -45,6 +46,7 @@ from keras.src.backend.openvino.numpy import swapaxes
 from keras.src.backend.openvino.numpy import take
 from keras.src.backend.openvino.numpy import transpose
 from keras.src.backend.openvino.numpy import where
+from keras.src.backend.openvino.registry import find
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -331,7 +333,8 @@ def _parts(x):
 
 
 def _complex_fourier_kernel(x, node, axes, size=()):
-    return KERNELS[node](x, np.array(axes), *map(np.array, size))
+    transform = find(node).kernel
+    return transform(x, np.array(axes), *map(np.array, size))
 
 
 @composite("ComplexFourier", _complex_fourier_kernel)
@@ -608,7 +611,7 @@ def _erfc_of_positive(x):
     return exp(-square(coarse)) * exp(-rest) * scaled
 
 
-@composite("ErrorFunction", KERNELS["Erf"])
+@composite("ErrorFunction", kernels.erf, work=work.error_function)
 def _erf(x):
     # The CPU plugin's Erf is off by 5e-7, whatever is left of small values.
     magnitude = absolute(x)
@@ -619,7 +622,7 @@ def _erf(x):
 _erfc_kernel = np.frompyfunc(math.erfc, 1, 1)
 
 
-@composite("ComplementaryErrorFunction", _erfc_kernel)
+@composite("ComplementaryErrorFunction", _erfc_kernel, work=work.error_function)
 def _erfc(x):
     magnitude = absolute(x)
     tail = _erfc_of_positive(magnitude)
@@ -642,7 +645,11 @@ def _erfinv_of_number(x):
 _NORMAL = statistics.NormalDist()
 
 
-@composite("InverseErrorFunction", np.frompyfunc(_erfinv_of_number, 1, 1))
+@composite(
+    "InverseErrorFunction",
+    np.frompyfunc(_erfinv_of_number, 1, 1),
+    work=work.error_function,
+)
 def _erfinv(x):
     magnitude = absolute(x)
     w = -log((1 - magnitude) * (1 + magnitude))

@@ -14,7 +14,7 @@ from keras.src.backend.common.backend_utils import (
 from keras.src.backend.config import epsilon as fuzz
 from keras.src.backend.config import floatx
 from keras.src.backend.config import standardize_data_format
-from keras.src.backend.openvino import custom
+from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import numpy
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import canonical_axis
@@ -26,8 +26,8 @@ from keras.src.backend.openvino.composite import composite
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
-from keras.src.backend.openvino.kernels import KERNELS
 from keras.src.backend.openvino.math import rsqrt
+from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -705,7 +705,7 @@ def _ctc_forward(logits, logit_length, labels, label_length, blank):
     states = np.full((batch, 2 * count + 1), blank, np.int64)
     states[:, 1::2] = np.clip(labels, 0, classes - 1)
     emitted = np.take_along_axis(
-        KERNELS["LogSoftmax"](logits, axis=2), states[:, None, :], axis=2
+        kernels.log_softmax(logits, axis=2), states[:, None, :], axis=2
     )
     # A blank between two different labels may be left out.
     skips = np.zeros(states.shape, bool)
@@ -897,7 +897,7 @@ def _ctc_beam_search_rule(log_probs, lengths, blank, beam_width, top_paths):
 
 
 # Prefixes are told apart and merged in each step, which no graph can.
-custom.register("CTCBeamSearch", _ctc_beam_search, _ctc_beam_search_rule)
+register("CTCBeamSearch", _ctc_beam_search, rule=_ctc_beam_search_rule)
 
 
 # --------------------------------------------------------------------- metrics

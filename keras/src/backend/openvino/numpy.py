@@ -12,7 +12,7 @@ import numpy as np
 
 from keras.src.backend.common.backend_utils import vectorize_impl
 from keras.src.backend.config import floatx
-from keras.src.backend.openvino import custom
+from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino.common import binary
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import canonical_axis
@@ -32,7 +32,7 @@ from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import ov_name
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
-from keras.src.backend.openvino.kernels import KERNELS
+from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -279,7 +279,7 @@ def _halves(x):
     return high, x - high
 
 
-@composite("IntegerPower", KERNELS["Power"])
+@composite("IntegerPower", kernels.power)
 def _integer_power(x1, x2):
     # The CPU plugin's Power is one of float32. Six bits of the exponent: more
     # would overflow any base but 0, 1 and -1.
@@ -458,9 +458,9 @@ def _unsigned_remainder(x1, x2):
     return np.mod(x1.view(np.uint32), x2.view(np.uint32))
 
 
-custom.register("GreatestCommonDivisor", np.gcd, _elementwise_rule)
-custom.register("NextAfter", np.nextafter, _elementwise_rule)
-custom.register("UnsignedRemainder", _unsigned_remainder, _elementwise_rule)
+register("GreatestCommonDivisor", np.gcd, rule=_elementwise_rule)
+register("NextAfter", np.nextafter, rule=_elementwise_rule)
+register("UnsignedRemainder", _unsigned_remainder, rule=_elementwise_rule)
 
 
 # --------------------------------------------------------------- what ops share
@@ -757,17 +757,17 @@ def _view_shape(old, dims, new):
     return dims[:-1] + (None if last is None else last * old_size // new_size,)
 
 
-custom.register(
+register(
     "View",
     _view_kernel,
-    lambda x, dtype: [(dtype, _view_shape(*x, dtype))],
+    rule=lambda x, dtype: [(dtype, _view_shape(*x, dtype))],
 )
 
 
-custom.register(
+register(
     "SLogDet",
     lambda x: tuple(np.linalg.slogdet(x)),
-    lambda x: [(x[0], x[1][:-2])] * 2,
+    rule=lambda x: [(x[0], x[1][:-2])] * 2,
 )
 
 

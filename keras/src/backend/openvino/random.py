@@ -14,7 +14,6 @@ import operator
 import numpy as np
 
 from keras.src.backend.config import floatx
-from keras.src.backend.openvino import custom
 from keras.src.backend.openvino import numpy as ops
 from keras.src.backend.openvino import threefry
 from keras.src.backend.openvino.common import canonical_axis
@@ -22,6 +21,7 @@ from keras.src.backend.openvino.common import shape as shape_of
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import standardize
+from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -50,7 +50,7 @@ def _rule(*specs, shape, result, **parameters):
     return [(result, shape)]
 
 
-custom.register("Random", _kernel, _rule)
+register("Random", _kernel, rule=_rule)
 
 # What the CPU plugin takes for these dtypes in its graph.
 _IN_A_GRAPH = {

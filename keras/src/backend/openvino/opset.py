@@ -1,0 +1,195 @@
+"""The operations of OpenVINO's opset that this backend uses.
+
+Each has a kernel for small work and for 64-bit arithmetic, which the CPU plugin
+would narrow.
+"""
+
+import numpy as np
+
+from keras.src.backend.openvino import kernels
+from keras.src.backend.openvino import layout
+from keras.src.backend.openvino import work
+from keras.src.backend.openvino.registry import register
+
+# arithmetic
+register("Abs", np.abs, layout=layout.elementwise)
+register("Add", np.add, layout=layout.elementwise)
+register("Ceiling", np.ceil, layout=layout.elementwise)
+register("Clamp", kernels.clamp, layout=layout.elementwise)
+register("Convert", kernels.convert, layout=layout.elementwise)
+register("Divide", kernels.divide, layout=layout.elementwise)
+register(
+    "Erf", kernels.erf, work=work.error_function, layout=layout.elementwise
+)
+register("Exp", np.exp, layout=layout.elementwise)
+register("Floor", np.floor, layout=layout.elementwise)
+register("FloorMod", np.mod, layout=layout.elementwise)
+register("IsFinite", np.isfinite, layout=layout.elementwise)
+register("IsInf", kernels.is_inf, layout=layout.elementwise)
+register("IsNaN", np.isnan, layout=layout.elementwise)
+register("Log", np.log, layout=layout.elementwise)
+register("Maximum", np.maximum, layout=layout.elementwise)
+register("Minimum", np.minimum, layout=layout.elementwise)
+register("Mod", np.fmod, layout=layout.elementwise)
+register("Multiply", np.multiply, layout=layout.elementwise)
+register("Negative", np.negative, layout=layout.elementwise)
+register("Power", kernels.power, layout=layout.elementwise)
+register("Round", kernels.round_to_whole, layout=layout.elementwise)
+register("Sign", np.sign, layout=layout.elementwise)
+register("Sqrt", np.sqrt, layout=layout.elementwise)
+register(
+    "SquaredDifference",
+    lambda x1, x2: np.square(x1 - x2),
+    layout=layout.elementwise,
+)
+register("Subtract", np.subtract, layout=layout.elementwise)
+
+# trigonometry
+register("Acos", np.arccos, layout=layout.elementwise)
+register("Acosh", np.arccosh, layout=layout.elementwise)
+register("Asin", np.arcsin, layout=layout.elementwise)
+register("Asinh", np.arcsinh, layout=layout.elementwise)
+register("Atan", np.arctan, layout=layout.elementwise)
+register("Atanh", np.arctanh, layout=layout.elementwise)
+register("Cos", np.cos, layout=layout.elementwise)
+register("Cosh", np.cosh, layout=layout.elementwise)
+register("Sin", np.sin, layout=layout.elementwise)
+register("Sinh", np.sinh, layout=layout.elementwise)
+register("Tan", np.tan, layout=layout.elementwise)
+register("Tanh", np.tanh, layout=layout.elementwise)
+
+# comparison and logic
+register("Equal", np.equal, layout=layout.elementwise)
+register("Greater", np.greater, layout=layout.elementwise)
+register("GreaterEqual", np.greater_equal, layout=layout.elementwise)
+register("Less", np.less, layout=layout.elementwise)
+register("LessEqual", np.less_equal, layout=layout.elementwise)
+register("LogicalAnd", np.logical_and, layout=layout.elementwise)
+register("LogicalNot", np.logical_not, layout=layout.elementwise)
+register("LogicalOr", np.logical_or, layout=layout.elementwise)
+register("LogicalXor", np.logical_xor, layout=layout.elementwise)
+register("NotEqual", np.not_equal, layout=layout.elementwise)
+register("Select", np.where, layout=layout.elementwise)
+
+# bits
+register("BitwiseAnd", np.bitwise_and, layout=layout.elementwise)
+register("BitwiseLeftShift", np.left_shift, layout=layout.elementwise)
+register("BitwiseNot", np.bitwise_not, layout=layout.elementwise)
+register("BitwiseOr", np.bitwise_or, layout=layout.elementwise)
+register("BitwiseRightShift", np.right_shift, layout=layout.elementwise)
+register("BitwiseXor", np.bitwise_xor, layout=layout.elementwise)
+
+# activations
+register("Elu", kernels.elu, layout=layout.elementwise)
+register(
+    "Gelu", kernels.gelu, work=work.error_function, layout=layout.elementwise
+)
+register(
+    "HSigmoid", lambda x: np.clip(x + 3, 0, 6) / 6, layout=layout.elementwise
+)
+register(
+    "HSwish", lambda x: x * np.clip(x + 3, 0, 6) / 6, layout=layout.elementwise
+)
+register("HardSigmoid", kernels.hard_sigmoid, layout=layout.elementwise)
+register("LogSoftmax", kernels.log_softmax)
+register(
+    "Mish",
+    lambda x: x * np.tanh(kernels.softplus(x)),
+    layout=layout.elementwise,
+)
+register("PRelu", kernels.prelu, layout=layout.leaky)
+register("Relu", lambda x: np.maximum(x, 0), layout=layout.elementwise)
+register("Selu", kernels.selu, layout=layout.elementwise)
+register("Sigmoid", kernels.sigmoid, layout=layout.elementwise)
+register("SoftPlus", kernels.softplus, layout=layout.elementwise)
+register("SoftSign", lambda x: x / (1 + np.abs(x)), layout=layout.elementwise)
+register("Softmax", kernels.softmax)
+register("Swish", kernels.swish, layout=layout.elementwise)
+
+# reductions
+register("CumSum", kernels.cum_sum)
+register("ReduceL1", kernels.reduction(kernels.l1))
+register("ReduceL2", kernels.reduction(kernels.l2))
+register("ReduceLogicalAnd", kernels.reduction(np.logical_and.reduce))
+register("ReduceLogicalOr", kernels.reduction(np.logical_or.reduce))
+register(
+    "ReduceMax", kernels.reduction(np.maximum.reduce), layout=layout.reduction
+)
+register("ReduceMean", kernels.reduction(np.mean), layout=layout.reduction)
+register(
+    "ReduceMin", kernels.reduction(np.minimum.reduce), layout=layout.reduction
+)
+register("ReduceProd", kernels.reduction(np.multiply.reduce))
+register("ReduceSum", kernels.reduction(np.add.reduce), layout=layout.reduction)
+
+# linear algebra
+register("Einsum", kernels.einsum)
+register("MatMul", kernels.mat_mul)
+
+# convolution and pooling
+register("AdaptiveAvgPool", kernels.adaptive(np.mean))
+# The places of the maxima, its other output, no op asks for.
+register(
+    "AdaptiveMaxPool",
+    lambda x, sizes, **_: (kernels.adaptive(np.max)(x, sizes),),
+)
+register("AvgPool", kernels.avg_pool)
+register("Col2Im", kernels.col2im)
+register("Convolution", kernels.convolution, work=work.convolution)
+register(
+    "ConvolutionBackpropData",
+    kernels.convolution_backprop_data,
+    work=work.transposed_convolution,
+)
+register("DepthToSpace", kernels.depth_to_space)
+register("ExtractImagePatches", kernels.extract_image_patches)
+register("GroupConvolution", kernels.group_convolution, work=work.convolution)
+register("MaxPool", kernels.max_pool)
+register("SpaceToDepth", kernels.space_to_depth)
+
+# attention
+register("ScaledDotProductAttention", kernels.attention, work=work.attention)
+
+# data movement
+register("Broadcast", kernels.broadcast)
+register("Concat", kernels.concat, layout=layout.concatenation)
+register("Pad", kernels.pad, layout=layout.padding)
+register("Reshape", kernels.reshape)
+register("ReverseSequence", kernels.reverse_sequence)
+register(
+    "Roll", lambda x, shift, axes: np.roll(x, shift.tolist(), axes.tolist())
+)
+register("ShapeOf", lambda x, output_type="i64": np.array(x.shape, np.int64))
+register("Slice", kernels.strided_slice)
+register("Split", kernels.split)
+register("Squeeze", kernels.squeeze)
+register("Tile", lambda x, repeats: np.tile(x, repeats))
+register("Transpose", kernels.transpose)
+register("Unsqueeze", kernels.unsqueeze)
+register("VariadicSplit", kernels.variadic_split)
+
+# gathering and scattering
+register("Gather", kernels.gather)
+register("GatherElements", kernels.gather_elements)
+register("GatherND", kernels.gather_nd)
+register("Interpolate", kernels.interpolate)
+register("ScatterElementsUpdate", kernels.scatter_elements_update)
+register("ScatterNDUpdate", kernels.scatter_nd_update)
+register("ScatterUpdate", kernels.scatter_update)
+register("SliceScatter", kernels.slice_scatter)
+
+# sorting and searching
+register("NonZero", kernels.non_zero)
+register("SearchSorted", kernels.search_sorted)
+register("TopK", kernels.top_k)
+register("Unique", kernels.unique)
+
+# creation
+register("OneHot", kernels.one_hot)
+register("Range", kernels.value_range)
+
+# Fourier
+register("DFT", kernels.fourier(np.fft.fftn, True, True))
+register("IDFT", kernels.fourier(np.fft.ifftn, True, True))
+register("IRDFT", kernels.fourier(np.fft.irfftn, True, False))
+register("RDFT", kernels.fourier(np.fft.rfftn, False, True))

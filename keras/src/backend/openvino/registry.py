@@ -1,0 +1,57 @@
+"""What is known of each node type, said once, in one call."""
+
+import typing
+
+
+class Operation(typing.NamedTuple):
+    """A node type; what it does not have is `None`.
+
+    Attributes:
+        kernel: what it computes, said in NumPy: called with the input arrays
+            and the attributes as keywords, returns an array, or a tuple of
+            arrays. An operation without one is compiled.
+        rule: for an operation that OpenVINO does not have: called with the
+            `(dtype, shape)` of each input, where unknown dims are `None`, and
+            the attributes as keywords; returns a list of the
+            `(dtype, shape)` of each output.
+        formula: for an operation that OpenVINO does not have, or not right:
+            called with the `openvino.Output` of each input and the attributes
+            as a dict; returns the `openvino.Node` that stands for it in a
+            graph.
+        mend: like `formula`, for an operation of OpenVINO that a device
+            computes wrong for some inputs; returns `None` for the others.
+        work: called with a `graph.Node`; returns the multiply-adds that it
+            takes, or what takes as long.
+        layout: how a transpose moves behind it, see `layout`.
+    """
+
+    kernel: typing.Callable | None = None
+    rule: typing.Callable | None = None
+    formula: typing.Callable | None = None
+    mend: typing.Callable | None = None
+    work: typing.Callable | None = None
+    layout: typing.Callable | None = None
+
+
+# By the name of the node type.
+OPERATIONS = {}
+
+UNKNOWN = Operation()
+
+
+def register(name, kernel=None, **traits):
+    """Adds a node type: an operation of OpenVINO's opset, or a new name.
+
+    Args:
+        name: the name that `tensor.apply` takes.
+        kernel: as the attribute of `Operation`, and so the others.
+        **traits: its other attributes.
+    """
+    if name in OPERATIONS:
+        raise ValueError(f"The node type {name} is registered already.")
+    OPERATIONS[name] = Operation(kernel, **traits)
+
+
+def find(name):
+    """The `Operation` of a node type."""
+    return OPERATIONS.get(name, UNKNOWN)

@@ -1,0 +1,37 @@
+"""How much there is to compute in a node, counted in multiply-adds.
+
+Node types that are not counted are as fast in NumPy as in a compiled model, or
+faster: products (256x256: 290 us against 690, 2048x2048: 113 ms against 125)
+and what goes element by element (`Log` of a million floats: 0.5 ms against
+4.7).
+"""
+
+import math
+
+# What counts for a number that a convolution's kernel gathers from a window or
+# adds to a place of its result, 4 ns. 60,000 such numbers take 300 us, compiled
+# 150 us, and compiling a convolution takes 30 ms.
+_WINDOW = 64
+
+
+def convolution(node):
+    (_, (batch, filters, *places)), *_ = node.outputs
+    taps = math.prod(node.specs[1][1])
+    gathered = taps // node.specs[1][1][-len(places) - 2]
+    return batch * math.prod(places) * (gathered * _WINDOW + taps)
+
+
+def transposed_convolution(node):
+    batch, _, *places = node.specs[0][1]
+    channels, *taps = node.specs[1][1]
+    return math.prod((batch, *places, *taps)) * (_WINDOW + channels)
+
+
+def attention(node):
+    query, key, value = (spec[1] for spec in node.specs[:3])
+    logits = math.prod(query[:-1]) * key[-2]
+    return logits * (query[-1] + value[-1])
+
+
+def error_function(node):
+    return 64 * math.prod(node.outputs[0][1])
