@@ -13,7 +13,7 @@ from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.dtypes import NUMPY_NAMES
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
-from keras.src.backend.openvino.evaluate import Specialisations
+from keras.src.backend.openvino.specialise import Specialisations
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor

@@ -1,6 +1,6 @@
 """What each OpenVINO operation computes, said in NumPy.
 
-`evaluate` uses these for small work and for 64-bit arithmetic, which the CPU
+`interpret` uses these for small work and for 64-bit arithmetic, which the CPU
 plugin would narrow. A kernel takes the input arrays in OpenVINO's order and
 the node's attributes as keywords; the caller widens float16 and bfloat16 to
 float32 before, and converts the result to the dtype that the node infers.

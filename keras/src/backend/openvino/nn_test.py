@@ -7,8 +7,9 @@ import scipy.signal
 import scipy.special
 
 from keras.src import tree
-from keras.src.backend.openvino import evaluate
+from keras.src.backend.openvino import interpret
 from keras.src.backend.openvino import nn
+from keras.src.backend.openvino import plans
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.testing import node_types
 from keras.src.backend.openvino.testing import run_compiled
@@ -441,16 +442,16 @@ class TestConvolutions:
         sizes = (1, 2, 3, 4)
         inputs = [normal(n, 16, 16, 32).astype("float32") for n in sizes]
         compiled = []
-        compile_model = evaluate.device.compile_model
-        monkeypatch.setattr(evaluate, "_plans", type(evaluate._plans)())
+        compile_model = plans.device.compile_model
+        monkeypatch.setattr(plans, "_plans", type(plans._plans)())
         monkeypatch.setattr(
-            evaluate.device,
+            plans.device,
             "compile_model",
             lambda *args: compiled.append(args) or compile_model(*args),
         )
         results = [np.asarray(nn.conv(x, kernel)) for x in inputs]
         assert len(compiled) == 2
-        monkeypatch.setattr(evaluate, "COMPILED_WORK", math.inf)
+        monkeypatch.setattr(interpret, "COMPILED_WORK", math.inf)
         for x, result in zip(inputs, results):
             np.testing.assert_allclose(
                 result, nn.conv(x, kernel), rtol=1e-4, atol=1e-4

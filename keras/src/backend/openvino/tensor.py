@@ -9,8 +9,8 @@ import openvino as ov
 
 from keras.src import tree
 from keras.src.backend.common import KerasVariable
-from keras.src.backend.openvino import evaluate
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino import interpret
 from keras.src.backend.openvino.dtypes import dtype_name
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import numpy_dtype
@@ -35,8 +35,8 @@ class OpenVINOKerasTensor:
             does not know. Where the shape of a pending tensor depends on
             values, asking for it computes them.
         ndim: the number of dims.
-        output: the `openvino.Output`: of the traced graph, of the graph to
-            compute, or a Constant with the value.
+        output: the `openvino.Output` of a symbolic tensor; of the others a
+            Constant with the value, for which asking computes it.
     """
 
     # NumPy leaves `array + tensor` to the tensor.
@@ -84,9 +84,8 @@ class OpenVINOKerasTensor:
     def output(self):
         if self._output is not None:
             return self._output
-        if self._pending():
-            return _graph_output(self._node, self._index)
-        return graph.shared_constant(self._value)
+        # Computed now, in full precision, rather than by the compiled model.
+        return graph.shared_constant(value_of(self))
 
     def _pending(self):
         """Whether the value is not known; takes it if the node has it."""
@@ -242,7 +241,7 @@ def value_of(tensor):
         if tensor._output is not None:
             raise ValueError(_symbolic_message(tensor))
         if tensor._pending():
-            evaluate.evaluate([tensor._node])
+            interpret.evaluate([tensor._node])
             tensor._pending()
     return tensor._value
 
@@ -275,20 +274,6 @@ _OP_FILES = tuple(
     f"/keras/src/ops/{name}.py"
     for name in ("core", "image", "linalg", "math", "nn", "numpy")
 )
-
-
-def _graph_output(node, index):
-    """The `openvino.Output` of a pending node, known values as Constants."""
-    built = {}
-    for each in graph.topological_order([node]):
-        inputs = [
-            built[operand[0]].output(operand[1])
-            if operand.__class__ is tuple and operand[0] in built
-            else graph.shared_constant(evaluate.value(operand))
-            for operand in each.inputs
-        ]
-        built[each] = graph.build(each.type, inputs, dict(each.attributes))
-    return built[node].output(index)
 
 
 # ------------------------------------------------------------ making graphs
@@ -361,7 +346,7 @@ def _operand(x):
     node = x._node
     if node is not None and node.values is None:
         spec = node.outputs[x._index]
-        if spec[1] is not None and node.depth < evaluate.MAX_DEPTH:
+        if spec[1] is not None and node.depth < interpret.MAX_DEPTH:
             return (node, x._index), spec
     value = value_of(x)
     return value, (x.dtype, value.shape)
@@ -378,10 +363,7 @@ def _trace(type, inputs, attributes):
 def _traced_input(x):
     if x.__class__ is not OpenVINOKerasTensor:
         return graph.constant(_integers(x))
-    if x._output is not None:
-        return x._output
-    # Computed now, in full precision, rather than by the compiled model.
-    return graph.shared_constant(value_of(x))
+    return x.output
 
 
 # ----------------------------------------------------------------- converting

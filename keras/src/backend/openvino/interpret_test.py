@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keras.src import ops
-from keras.src.backend.openvino import evaluate
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino import interpret
 from keras.src.backend.openvino.registry import OPERATIONS
 from keras.src.backend.openvino.registry import find
 from keras.src.backend.openvino.tensor import apply
@@ -38,7 +38,7 @@ def calls(monkeypatch):
 @pytest.fixture
 def compiled_products(monkeypatch):
     """Has each product, and what hangs on it, computed by a compiled model."""
-    heavy = find("MatMul")._replace(work=lambda node: evaluate.COMPILED_WORK)
+    heavy = find("MatMul")._replace(work=lambda node: interpret.COMPILED_WORK)
     monkeypatch.setitem(OPERATIONS, "MatMul", heavy)
 
 
@@ -112,11 +112,11 @@ def test_new_sizes_of_a_compiled_structure_agree_with_numpy(
 
 def test_a_long_chain_that_nobody_reads_stays_shallow():
     y = convert_to_tensor([0.0])
-    for _ in range(10 * evaluate.MAX_DEPTH):
+    for _ in range(10 * interpret.MAX_DEPTH):
         y = y + 1.0
         if y._node is not None:
-            assert y._node.depth <= evaluate.MAX_DEPTH
-    assert float(y[0]) == 10 * evaluate.MAX_DEPTH
+            assert y._node.depth <= interpret.MAX_DEPTH
+    assert float(y[0]) == 10 * interpret.MAX_DEPTH
 
 
 def test_a_shape_that_depends_on_values_is_found():

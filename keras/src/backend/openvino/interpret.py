@@ -1,0 +1,96 @@
+"""Values of pending graphs: by NumPy kernels, or by a compiled model."""
+
+import numpy as np
+
+from keras.src.backend.openvino import graph
+from keras.src.backend.openvino import plans
+from keras.src.backend.openvino.dtypes import NUMPY_DTYPES
+from keras.src.backend.openvino.registry import find
+
+# A pending graph that grows deeper is evaluated on the way, so that a loop
+# whose values nobody looks at does not pile up nodes. 256 nodes hold 0.3 MB.
+MAX_DEPTH = 256
+
+# Graphs that multiply-add more often than this, as `work` counts, are
+# compiled: a run of a compiled model costs 26 us more than a kernel, and
+# compiling, once for each structure, some 20 ms.
+COMPILED_WORK = 2**22
+
+_HALVES = ("float16", "bfloat16")
+_COMPILED_DTYPES = frozenset(("float32", "float16", "bfloat16", "bool"))
+
+
+def evaluate(nodes):
+    """Computes the pending ones of `nodes` and all they depend on.
+
+    Afterwards each of them, and each node on the way that a tensor or another
+    pending node still needs, has its `values` and has forgotten its inputs.
+    """
+    order = graph.topological_order(nodes)
+    while _worth_compiling(order):
+        if plans.run(order, nodes):
+            return
+        # Another thread has computed some of them in the meantime.
+        order = graph.topological_order(nodes)
+    _interpret(order)
+
+
+def _interpret(order):
+    """Runs a kernel for each node, and lets go of each as soon as it can."""
+    order.reverse()
+    with np.errstate(all="ignore"):
+        while order:
+            node = order.pop()
+            kernel = find(node.type).kernel
+            if kernel is None:
+                plans.run([node], [node])
+            else:
+                _run_kernel(node, kernel)
+
+
+def _run_kernel(node, kernel):
+    inputs = node.inputs
+    if node.values is not None:
+        return
+    arrays = [
+        operand[0].values[operand[1]] if operand.__class__ is tuple else operand
+        for operand in inputs
+    ]
+    outputs = node.outputs
+    if outputs[0][0] in _HALVES:
+        arrays = [_widened(array) for array in arrays]
+    if node.attributes:
+        values = kernel(*arrays, **dict(node.attributes))
+    else:
+        values = kernel(*arrays)
+    if values.__class__ is tuple:
+        values = tuple(map(_converted, values, outputs))
+    else:
+        values = (_converted(values, outputs[0]),)
+    node.settle(values)
+
+
+def _converted(value, spec):
+    """The array of what a kernel gave, in the dtype that was inferred."""
+    dtype = NUMPY_DTYPES[spec[0]]
+    if value.__class__ is np.ndarray and value.dtype is dtype:
+        return value
+    return np.asarray(value, dtype=dtype)
+
+
+def _widened(array):
+    if array.dtype.name in _HALVES:
+        return array.astype(np.float32)
+    return array
+
+
+def _worth_compiling(order):
+    """Whether the CPU plugin is faster, and as right, for these nodes."""
+    work = 0
+    for node in order:
+        count = find(node.type).work
+        if count:
+            work += count(node)
+    return work >= COMPILED_WORK and all(
+        dtype in _COMPILED_DTYPES for node in order for dtype, _ in node.outputs
+    )

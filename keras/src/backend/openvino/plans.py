@@ -1,0 +1,121 @@
+"""Pending graphs that run as compiled models, kept by their structure."""
+
+import collections
+import threading
+
+import numpy as np
+
+from keras.src.backend.openvino import device
+from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.dtypes import to_array
+from keras.src.backend.openvino.dtypes import to_ov_tensor
+from keras.src.backend.openvino.specialise import Specialisations
+
+# The structures whose compiled models are kept.
+MAX_PLANS = 512
+
+_plans = collections.OrderedDict()
+_plans_lock = threading.Lock()
+
+
+def run(order, wanted):
+    """Runs the nodes as one compiled model, cached by their structure.
+
+    Returns:
+        Whether it did; not if one of them has been computed already.
+    """
+    inputs = [node.inputs for node in order]
+    if any(node.values is not None for node in order):
+        return False
+    structure, leaves, kept = _structure(order, inputs, wanted)
+    key = (structure, device.get_device())
+    with _plans_lock:
+        plan = _plans.get(key)
+        if plan is None:
+            plan = Specialisations(_compiler(structure, device.get_device()))
+            _plans[key] = plan
+            if len(_plans) > MAX_PLANS:
+                _plans.popitem(last=False)
+        else:
+            _plans.move_to_end(key)
+    executable = plan.get([leaf.shape for leaf in leaves])
+    results = executable([to_ov_tensor(leaf) for leaf in leaves])
+    values = iter([to_array(result) for result in results])
+    for node in kept:
+        node.settle(tuple(next(values) for _ in node.outputs))
+    for node in order:
+        if node.values is None:
+            node.settle((None,) * len(node.outputs))
+    return True
+
+
+def _structure(order, inputs, wanted):
+    """What the nodes compute, as a hashable value, and on which arrays.
+
+    Returns:
+        `(structure, leaves, kept)`: the structure names the operand `i` of a
+        node as `("node", position, output)`, `("leaf", position)` or
+        `("=", value)`; `kept` are the nodes whose values somebody needs.
+    """
+    positions = {node: i for i, node in enumerate(order)}
+    leaves, leaf_positions, rows = [], {}, []
+
+    def reference(operand, spec):
+        if spec[0] == "=":
+            return spec
+        if operand.__class__ is tuple and operand[0] in positions:
+            return ("node", positions[operand[0]], operand[1])
+        array = _value(operand)
+        if id(array) not in leaf_positions:
+            leaf_positions[id(array)] = len(leaves)
+            leaves.append(array)
+        return ("leaf", leaf_positions[id(array)])
+
+    for node, operands in zip(order, inputs):
+        references = tuple(map(reference, operands, node.specs))
+        rows.append((node.type, node.attributes, references))
+    wanted = set(wanted)
+    kept = [n for n in order if n in wanted or _needed_outside(n, positions)]
+    specs = tuple((leaf.dtype.name, leaf.ndim) for leaf in leaves)
+    structure = (tuple(rows), specs, tuple(positions[n] for n in kept))
+    return structure, leaves, kept
+
+
+def _value(operand):
+    """The array of an input that a `graph.Node` keeps."""
+    if operand.__class__ is tuple:
+        node, index = operand
+        return node.values[index]
+    return operand
+
+
+def _needed_outside(node, inside):
+    users = (user() for user in node.users)
+    return any(u is not None and u not in inside for u in users)
+
+
+def _compiler(structure, device_name):
+    """A function from the shapes of the leaves to the compiled model."""
+    rows, specs, kept = structure
+
+    def compile(shapes):
+        parameters = [
+            graph.parameter(dtype, shape)
+            for (dtype, _), shape in zip(specs, shapes)
+        ]
+        nodes = []
+        for type, attributes, references in rows:
+            inputs = []
+            for kind, *where in references:
+                if kind == "=":
+                    array = np.array(where[0], dtype=np.int64)
+                    inputs.append(graph.constant(array))
+                elif kind == "leaf":
+                    inputs.append(parameters[where[0]])
+                else:
+                    inputs.append(nodes[where[0]].output(where[1]))
+            nodes.append(graph.build(type, inputs, dict(attributes)))
+        outputs = [output for i in kept for output in nodes[i].outputs()]
+        return device.compile_model(outputs, parameters, device_name)
+
+    return compile
