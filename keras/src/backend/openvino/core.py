@@ -28,7 +28,6 @@ from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import is_symbolic
-from keras.src.backend.openvino.tensor import promote
 from keras.src.backend.openvino.tensor import symbolic
 from keras.src.backend.openvino.tensor import value_of
 
@@ -140,55 +139,125 @@ def scatter_update(inputs, indices, updates, reduction=None):
 
 
 def slice(inputs, start_indices, shape):
-    inputs = convert_to_tensor(inputs)
-    starts = _start_indices(start_indices)
-    sizes = [
-        dim - start if size == -1 else size
-        for dim, start, size in zip(common.shape(inputs), starts, shape)
-    ]
-    return apply("Slice", *_window(inputs, starts, sizes))
+    x = convert_to_tensor(inputs)
+    starts, sizes = _window(x, start_indices, shape)
+    sliced = []
+    for axis, (start, size) in enumerate(zip(starts, sizes)):
+        if is_symbolic(start) and not is_symbolic(size):
+            # The size of what a `Slice` gives would not be known.
+            x = common.gather(x, _rows(start, size), axis)
+        elif is_symbolic(size) or size != x.shape[axis]:
+            sliced.append(axis)
+    if not sliced:
+        return x
+    begins = [starts[axis] for axis in sliced]
+    ends = [starts[axis] + sizes[axis] for axis in sliced]
+    return apply("Slice", x, begins, ends, (1,) * len(sliced), tuple(sliced))
 
 
 def slice_update(inputs, start_indices, updates):
-    inputs = convert_to_tensor(inputs)
-    updates = cast(updates, inputs.dtype)
-    starts = _start_indices(start_indices)
-    data, *window = _window(inputs, starts, common.shape(updates))
-    return apply("SliceScatter", data, updates, *window)
+    x = convert_to_tensor(inputs)
+    updates = cast(updates, x.dtype)
+    starts, sizes = _window(x, start_indices, common.shape(updates))
+    axes = [
+        axis
+        for axis, (size, dim) in enumerate(zip(updates.shape, x.shape))
+        if size is None or size != dim
+    ]
+    # Known dims first: the others, as that of the batch in a cache of keys and
+    # values, then cost no more than the rows that are updated.
+    axes.sort(key=lambda axis: None in (x.shape[axis], updates.shape[axis]))
+    rows = [(axis, _rows(starts[axis], sizes[axis])) for axis in axes]
+    return _with_rows(x, updates, rows)
 
 
-def _start_indices(indices):
-    """The start of each axis: integers, and 0-d tensors in a trace."""
-    if isinstance(indices, (list, tuple)):
-        return [_start_index(index) for index in indices]
-    indices = convert_to_tensor(indices)
-    return [_start_index(indices[i]) for i in range(indices.shape[0])]
+def _with_rows(x, updates, rows):
+    """`x` with `updates` in the rows that are given for some of its axes.
 
-
-def _start_index(index):
-    if is_symbolic(index):
-        return cast(index, "int32")
-    return int(convert_to_tensor(index))
+    It is a `ScatterUpdate` for each axis, because compiling a `SliceScatter`
+    crashes the CPU plugin.
+    """
+    if not rows:
+        return updates
+    (axis, indices), *inner = rows
+    if inner:
+        window = common.gather(x, indices, axis)
+        updates = _with_rows(window, updates, inner)
+    return apply("ScatterUpdate", x, indices, updates, axis)
 
 
 def _window(x, starts, sizes):
-    """The inputs of a `Slice` that is moved to where it fits into `x`."""
-    begins = [
-        _fitting(start, size, dim)
-        for start, size, dim in zip(starts, sizes, common.shape(x))
+    """The starts and sizes of a window, which is moved to where it fits in `x`.
+
+    Returns:
+        Two lists with an integer, or a 0-d tensor in a trace, for each axis.
+    """
+    starts, sizes = _integers(starts, x.ndim), _integers(sizes, x.ndim)
+    if not len(starts) == len(sizes) == x.ndim:
+        raise ValueError(
+            "A window has a start and a size for each axis. Received: "
+            f"{len(starts)} start indices and a window of {len(sizes)} dims "
+            f"for a tensor of shape {x.shape}"
+        )
+    dims = common.shape(x)
+    starts = [_from_the_front(s, dim) for s, dim in zip(starts, dims)]
+    sizes = [
+        dim - start if isinstance(size, int) and size == -1 else size
+        for dim, start, size in zip(dims, starts, sizes)
     ]
-    ends = [begin + size for begin, size in zip(begins, sizes)]
-    ones = (1,) * x.ndim
-    return x, begins, ends, ones, tuple(range(x.ndim))
+    lasts = [dim - size for dim, size in zip(dims, sizes)]
+    if any(isinstance(last, int) and last < 0 for last in lasts):
+        raise ValueError(
+            f"A window of shape {tuple(sizes)} does not fit into a tensor of "
+            f"shape {x.shape}"
+        )
+    return [_clamped(*pair) for pair in zip(starts, lasts)], sizes
 
 
-def _fitting(start, size, dim):
-    last = dim - size
-    if isinstance(start, int) and isinstance(last, int):
+def _integers(values, rank):
+    """The elements of a shape or an index: integers, or tensors in a trace."""
+    if not isinstance(values, (list, tuple)):
+        values = convert_to_tensor(values)
+        length = values.shape[0]
+        values = [values[i] for i in range(rank if length is None else length)]
+    return [_integer(value) for value in values]
+
+
+def _integer(x):
+    if isinstance(x, int):
+        return x
+    x = convert_to_tensor(x)
+    return cast(x, "int32") if is_symbolic(x) else int(x)
+
+
+def _from_the_front(start, dim):
+    """`start`, counted from the end where it is negative, as JAX does."""
+    if isinstance(start, int):
+        return start if start >= 0 else start + dim
+    negative = apply("Less", start, convert_to_tensor(0, "int32"))
+    return apply("Select", negative, cast(start + dim, "int32"), start)
+
+
+def _clamped(start, last):
+    """`start`, moved to where a window that may start at `last` fits."""
+    known = [x for x in (start, last) if isinstance(x, int)]
+    if 0 in known:
+        return 0
+    if len(known) == 2:
         return max(0, min(start, last))
-    start, last = promote(start, last)
-    zero = convert_to_tensor(0, start.dtype)
+    start, last = cast(start, "int32"), cast(last, "int32")
+    zero = convert_to_tensor(0, "int32")
     return apply("Maximum", zero, apply("Minimum", start, last))
+
+
+def _rows(start, size):
+    """The indices of `size` rows from `start` on."""
+    if is_symbolic(size):
+        return apply("Range", start, start + size, 1, output_type="i32")
+    rows = np.arange(size, dtype=np.int32)
+    if is_symbolic(start):
+        return apply("Add", concrete(rows), start)
+    return concrete(rows + np.int32(start))
 
 
 def stop_gradient(variable):

@@ -570,12 +570,6 @@ def _scatter(x, index, updates, reduction):
     return result
 
 
-def slice_scatter(x, updates, start, stop, step, axes):
-    result = x.copy()
-    strided_slice(result, start, stop, step, axes)[...] = updates
-    return result
-
-
 def scatter_nd_update(x, indices, updates, reduction="none"):
     return _scatter(x, tuple(np.moveaxis(indices, -1, 0)), updates, reduction)
 

@@ -176,7 +176,6 @@ register("Interpolate", kernels.interpolate)
 register("ScatterElementsUpdate", kernels.scatter_elements_update)
 register("ScatterNDUpdate", kernels.scatter_nd_update)
 register("ScatterUpdate", kernels.scatter_update)
-register("SliceScatter", kernels.slice_scatter)
 
 # sorting and searching
 register("NonZero", kernels.non_zero)

@@ -1,0 +1,182 @@
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+
+from keras.src import ops
+from keras.src.backend.openvino.core import Variable
+from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.testing import run_compiled
+
+DTYPES = [
+    *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"),
+    *("uint64", "float16", "bfloat16", "float32", "float64"),
+]
+
+
+def sample(shape, dtype, seed=0):
+    """Random values that the 32 bits of compiled models hold."""
+    rng = np.random.default_rng(seed)
+    dtype = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    if dtype.kind == "i" or dtype.kind == "u":
+        bits = min(8 * dtype.itemsize, 31)
+        low = -(2 ** (bits - 1)) if dtype.kind == "i" else 0
+        return rng.integers(low, 2 ** (bits - 1), shape).astype(dtype)
+    return np.asarray(rng.normal(size=shape), "float32").astype(dtype)
+
+
+def window(x, starts, sizes):
+    """Where JAX finds the window, as an index."""
+    starts = [s + d if s < 0 else s for s, d in zip(starts, x.shape)]
+    ends = [d - n for d, n in zip(x.shape, sizes)]
+    starts = [max(0, min(s, e)) for s, e in zip(starts, ends)]
+    return tuple(slice(s, s + n) for s, n in zip(starts, sizes))
+
+
+def updated(x, starts, updates):
+    x = x.copy()
+    x[window(x, starts, updates.shape)] = updates
+    return x
+
+
+def check(function, arrays, expected):
+    """Eagerly, and compiled with static dims, open dims and an open batch."""
+    results = [np.asarray(function(*map(ops.convert_to_tensor, arrays)))]
+    for dynamic in (False, True, (0,)):
+        results += run_compiled(function, *arrays, dynamic=dynamic)
+    for result in results:
+        assert result.dtype == expected.dtype
+        assert result.shape == expected.shape
+        np.testing.assert_array_equal(result, expected)
+
+
+CASES = {
+    "one row": ((2, 5, 3), (0, 2, 0), (2, 1, 3)),
+    "rows": ((2, 5, 3), (0, 2, 0), (2, 2, 3)),
+    "too far": ((2, 5, 3), (0, 4, 0), (2, 3, 3)),
+    "negative": ((2, 5, 3), (0, -1, 0), (2, 1, 3)),
+    "far too low": ((2, 5, 3), (0, -99, 0), (2, 2, 3)),
+    "two axes": ((4, 5, 3), (1, 2, 0), (2, 3, 3)),
+    "all axes": ((4, 5, 3), (1, 3, 1), (2, 1, 2)),
+    "the whole": ((2, 5, 3), (1, 2, 3), (2, 5, 3)),
+    "no rows": ((2, 5, 3), (0, 2, 0), (2, 0, 3)),
+    "an empty tensor": ((0, 5), (0, 2), (0, 1)),
+    "0-d": ((), (), ()),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_slice(case):
+    shape, starts, sizes = CASES[case]
+    x = sample(shape, "float32")
+    expected = x[window(x, starts, sizes)]
+    if shape:
+        reference = jax.lax.dynamic_slice(x, starts, sizes)
+        np.testing.assert_array_equal(reference, expected)
+    check(lambda x: ops.slice(x, starts, sizes), [x], expected)
+    if starts:
+        indices = [np.array(start, "int32") for start in starts]
+        check(lambda x, *i: ops.slice(x, i, sizes), [x, *indices], expected)
+        check(
+            lambda x, i: ops.slice(x, i, sizes),
+            [x, np.array(starts, "int32")],
+            expected,
+        )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_slice_of_symbolic_sizes(case):
+    shape, starts, sizes = CASES[case]
+    x = sample(shape, "float32")
+    like = np.zeros(sizes, "float32")
+    expected = x[window(x, starts, sizes)]
+
+    def f(x, like, *indices):
+        return ops.slice(x, indices or starts, ops.shape(like))
+
+    indices = [np.array(start, "int64") for start in starts]
+    check(f, [x, like], expected)
+    check(f, [x, like, *indices], expected)
+
+
+def test_the_size_of_a_slice_is_known_though_its_start_is_not():
+    shapes = []
+
+    def f(x, i):
+        y = ops.slice(x, [0, i], [ops.shape(x)[0], 2])
+        shapes.append(y.shape)
+        return y
+
+    x = sample((3, 5), "float32")
+    (result,) = run_compiled(f, x, np.array(1, "int32"), dynamic=(0,))
+    np.testing.assert_array_equal(result, x[:, 1:3])
+    assert shapes == [(None, 2)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_slice_update(case):
+    shape, starts, sizes = CASES[case]
+    x = sample(shape, "float32")
+    updates = sample(sizes, "float32", seed=1)
+    expected = updated(x, starts, updates)
+
+    def f(x, updates, *indices):
+        return ops.slice_update(x, indices or starts, updates)
+
+    check(f, [x, updates], expected)
+    indices = [np.array(start, "int32") for start in starts]
+    check(f, [x, updates, *indices], expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_slices_of_all_dtypes(dtype):
+    x = sample((3, 4, 2), dtype)
+    updates = sample((3, 1, 2), dtype, seed=1)
+    arrays = [x, updates, np.array(2, "int32")]
+    check(
+        lambda x, u, i: ops.slice_update(x, (0, i, 0), u),
+        arrays,
+        updated(x, (0, 2, 0), updates),
+    )
+    check(lambda x, u, i: ops.slice(x, (0, i, 0), (3, 1, 2)), arrays, x[:, 2:3])
+
+
+def test_a_cache_that_is_updated_in_a_loop():
+    cache = sample((2, 4, 3), "float32")
+    rows = sample((2, 4, 3), "float32", seed=1)
+
+    def f(cache, rows):
+        def body(i, cache):
+            row = ops.slice(rows, (0, i, 0), (ops.shape(rows)[0], 1, 3))
+            return i + 1, ops.slice_update(cache, (0, i, 0), row * 2.0)
+
+        return ops.while_loop(lambda i, _: i < 3, body, (0, cache))[1]
+
+    expected = np.concatenate([rows[:, :3] * 2, cache[:, 3:]], axis=1)
+    check(f, [cache, rows], expected)
+    for batch in (2, 1):  # by the model of an open batch
+        result = jit(f)(cache[:batch], rows[:batch])
+        np.testing.assert_array_equal(result, expected[:batch])
+
+
+def test_a_slice_starts_where_a_variable_says():
+    position = Variable(1, dtype="int32")
+
+    @jit
+    def f(x):
+        position.assign(position + 1)
+        return ops.slice(x, [position], [2])
+
+    x = np.arange(8, dtype="float32")
+    np.testing.assert_array_equal(f(x), x[2:4])
+    np.testing.assert_array_equal(f(x), x[3:5])
+
+
+def test_windows_that_do_not_fit_are_errors():
+    x = np.zeros((2, 3), "float32")
+    with pytest.raises(ValueError, match="does not fit"):
+        ops.slice(x, [0, 0], [2, 4])
+    with pytest.raises(ValueError, match="does not fit"):
+        ops.slice_update(x, [0, 0], np.zeros((3, 1)))
+    with pytest.raises(ValueError, match="start and a size for each axis"):
+        ops.slice_update(x, [0], np.zeros((1, 1)))
