@@ -143,7 +143,7 @@ def build(type, inputs, attributes):
     if operation.formula:
         return operation.formula(inputs, attributes)
     mended = operation.mend and operation.mend(inputs, attributes)
-    return mended or node(type, inputs, attributes)
+    return node(type, inputs, attributes) if mended is None else mended
 
 
 def node(type, inputs, attributes):

@@ -153,9 +153,10 @@ def test_log10_of_anything_tensor_like():
 
 
 def test_identity_compares_one_range():
-    expected = ["Range", "Unsqueeze", "Equal", "Convert"]
-    assert node_types(trace(knp.identity, np.array(3))) == expected
+    types = node_types(trace(knp.identity, np.array(3)))
+    assert types.count("Range") == types.count("Equal") == 1
     eager = topological_order([knp.identity(3)._node])
+    expected = ["Range", "Unsqueeze", "Equal", "Convert"]
     assert [node.type for node in eager] == expected
 
 

@@ -6,6 +6,7 @@ would narrow.
 
 import numpy as np
 
+from keras.src.backend.openvino import integers
 from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import layout
 from keras.src.backend.openvino import work
@@ -16,7 +17,9 @@ register("Abs", np.abs, layout=layout.elementwise)
 register("Add", np.add, layout=layout.elementwise)
 register("Ceiling", np.ceil, layout=layout.elementwise)
 register("Clamp", kernels.clamp, layout=layout.elementwise)
-register("Convert", kernels.convert, layout=layout.elementwise)
+register(
+    "Convert", kernels.convert, layout=layout.elementwise, mend=integers.convert
+)
 register("Divide", kernels.divide, layout=layout.elementwise)
 register(
     "Erf", kernels.erf, work=work.error_function, layout=layout.elementwise
@@ -29,7 +32,9 @@ register("IsInf", kernels.is_inf, layout=layout.elementwise)
 register("IsNaN", np.isnan, layout=layout.elementwise)
 register("Log", np.log, layout=layout.elementwise)
 register("Maximum", np.maximum, layout=layout.elementwise)
-register("Minimum", np.minimum, layout=layout.elementwise)
+register(
+    "Minimum", np.minimum, layout=layout.elementwise, mend=integers.minimum
+)
 register("Mod", np.fmod, layout=layout.elementwise)
 register("Multiply", np.multiply, layout=layout.elementwise)
 register("Negative", np.negative, layout=layout.elementwise)
@@ -59,17 +64,31 @@ register("Tan", np.tan, layout=layout.elementwise)
 register("Tanh", np.tanh, layout=layout.elementwise)
 
 # comparison and logic
-register("Equal", np.equal, layout=layout.elementwise)
-register("Greater", np.greater, layout=layout.elementwise)
-register("GreaterEqual", np.greater_equal, layout=layout.elementwise)
-register("Less", np.less, layout=layout.elementwise)
-register("LessEqual", np.less_equal, layout=layout.elementwise)
+register("Equal", np.equal, layout=layout.elementwise, mend=integers.equal)
+register(
+    "Greater", np.greater, layout=layout.elementwise, mend=integers.greater
+)
+register(
+    "GreaterEqual",
+    np.greater_equal,
+    layout=layout.elementwise,
+    mend=integers.greater_equal,
+)
+register("Less", np.less, layout=layout.elementwise, mend=integers.less)
+register(
+    "LessEqual",
+    np.less_equal,
+    layout=layout.elementwise,
+    mend=integers.less_equal,
+)
 register("LogicalAnd", np.logical_and, layout=layout.elementwise)
 register("LogicalNot", np.logical_not, layout=layout.elementwise)
 register("LogicalOr", np.logical_or, layout=layout.elementwise)
 register("LogicalXor", np.logical_xor, layout=layout.elementwise)
-register("NotEqual", np.not_equal, layout=layout.elementwise)
-register("Select", np.where, layout=layout.elementwise)
+register(
+    "NotEqual", np.not_equal, layout=layout.elementwise, mend=integers.not_equal
+)
+register("Select", np.where, layout=layout.elementwise, mend=integers.select)
 
 # bits
 register("BitwiseAnd", np.bitwise_and, layout=layout.elementwise)
@@ -98,7 +117,12 @@ register(
     layout=layout.elementwise,
 )
 register("PRelu", kernels.prelu, layout=layout.leaky)
-register("Relu", lambda x: np.maximum(x, 0), layout=layout.elementwise)
+register(
+    "Relu",
+    lambda x: np.maximum(x, 0),
+    layout=layout.elementwise,
+    mend=integers.relu,
+)
 register("Selu", kernels.selu, layout=layout.elementwise)
 register("Sigmoid", kernels.sigmoid, layout=layout.elementwise)
 register("SoftPlus", kernels.softplus, layout=layout.elementwise)
@@ -113,18 +137,29 @@ register("ReduceL2", kernels.reduction(kernels.l2))
 register("ReduceLogicalAnd", kernels.reduction(np.logical_and.reduce))
 register("ReduceLogicalOr", kernels.reduction(np.logical_or.reduce))
 register(
-    "ReduceMax", kernels.reduction(np.maximum.reduce), layout=layout.reduction
+    "ReduceMax",
+    kernels.reduction(np.maximum.reduce),
+    layout=layout.reduction,
+    mend=integers.reduce_max,
 )
 register("ReduceMean", kernels.reduction(np.mean), layout=layout.reduction)
 register(
-    "ReduceMin", kernels.reduction(np.minimum.reduce), layout=layout.reduction
+    "ReduceMin",
+    kernels.reduction(np.minimum.reduce),
+    layout=layout.reduction,
+    mend=integers.reduce_min,
 )
 register("ReduceProd", kernels.reduction(np.multiply.reduce))
-register("ReduceSum", kernels.reduction(np.add.reduce), layout=layout.reduction)
+register(
+    "ReduceSum",
+    kernels.reduction(np.add.reduce),
+    layout=layout.reduction,
+    mend=integers.reduce_sum,
+)
 
 # linear algebra
 register("Einsum", kernels.einsum)
-register("MatMul", kernels.mat_mul)
+register("MatMul", kernels.mat_mul, mend=integers.mat_mul)
 
 # convolution and pooling
 register("AdaptiveAvgPool", kernels.adaptive(np.mean))
@@ -144,7 +179,7 @@ register(
 register("DepthToSpace", kernels.depth_to_space)
 register("ExtractImagePatches", kernels.extract_image_patches)
 register("GroupConvolution", kernels.group_convolution, work=work.convolution)
-register("MaxPool", kernels.max_pool)
+register("MaxPool", kernels.max_pool, mend=integers.max_pool)
 register("SpaceToDepth", kernels.space_to_depth)
 
 # attention
@@ -153,7 +188,7 @@ register("ScaledDotProductAttention", kernels.attention, work=work.attention)
 # data movement
 register("Broadcast", kernels.broadcast)
 register("Concat", kernels.concat, layout=layout.concatenation)
-register("Pad", kernels.pad, layout=layout.padding)
+register("Pad", kernels.pad, layout=layout.padding, mend=integers.pad)
 register("Reshape", kernels.reshape)
 register("ReverseSequence", kernels.reverse_sequence)
 register(

@@ -1,0 +1,223 @@
+"""Integers in compiled models, where the CPU plugin computes in float32."""
+
+import numpy as np
+import pytest
+
+from keras.src.backend.openvino import nn
+from keras.src.backend.openvino import numpy
+from keras.src.backend.openvino.tensor import apply
+from keras.src.backend.openvino.tensor import cast
+from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.testing import run_compiled
+
+LIMITS = np.iinfo(np.int32)
+RNG = np.random.default_rng(0)
+VALUES = np.concatenate(
+    [
+        RNG.integers(LIMITS.min, LIMITS.max, 40),
+        RNG.integers(-3, 3, 10),
+        [LIMITS.min, LIMITS.min + 1, LIMITS.max, LIMITS.max - 1],
+        [123456789, 123456790, 2**24, 2**24 + 1, -(2**24), -(2**24) - 1],
+    ]
+).astype("int32")
+PAIRS = [x.ravel() for x in np.meshgrid(VALUES, VALUES)]
+LEFT, RIGHT = (x[:3600].reshape(60, 60).copy() for x in PAIRS)
+CHOICE = RNG.integers(0, 2, LEFT.shape).astype(bool)
+FLOATS = RNG.normal(size=LEFT.shape).astype("float32")
+
+# Other operands of comparisons, which broadcast.
+OTHERS = {
+    "same": RIGHT,
+    "row": RIGHT[3:4].copy(),
+    "column": RIGHT[:, 3:4].copy(),
+    "number": np.array(123456789, "int32"),
+}
+COMPARISONS = {
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+}
+
+
+def check(op, wanted, *arrays):
+    for dynamic in (False, True):
+        (result,) = run_compiled(op, *arrays, dynamic=dynamic)
+        assert result.dtype == wanted.dtype
+        np.testing.assert_array_equal(result, wanted)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_comparisons(name, other):
+    op, wanted, other = getattr(numpy, name), COMPARISONS[name], OTHERS[other]
+    check(op, wanted(LEFT, other), LEFT, other)
+    check(
+        lambda x, y: op(x, y + 1),
+        wanted(LEFT, other + np.int32(1)),
+        LEFT,
+        other,
+    )
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_what_is_fused_with_a_comparison(name, other):
+    op, wanted, other = getattr(numpy, name), COMPARISONS[name], OTHERS[other]
+    hit = wanted(LEFT, other)
+    check(
+        lambda x, y, f: numpy.where(op(x, y), f, -f),
+        np.where(hit, FLOATS, -FLOATS),
+        LEFT,
+        other,
+        FLOATS,
+    )
+    check(
+        lambda x, y: numpy.where(op(x, y), x, y + 7) * 3,
+        np.where(hit, LEFT, other + np.int32(7)) * np.int32(3),
+        LEFT,
+        other,
+    )
+    check(
+        lambda x, y: cast(numpy.logical_not(op(x, y)), "int32") * x,
+        ~hit * LEFT,
+        LEFT,
+        other,
+    )
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_where(other):
+    other = OTHERS[other]
+    check(numpy.where, np.where(CHOICE, LEFT, other), CHOICE, LEFT, other)
+    check(
+        lambda f, x, y: numpy.where(numpy.exp(f) < 1, x, y) + x,
+        np.where(FLOATS < 0, LEFT, other) + LEFT,
+        FLOATS,
+        LEFT,
+        other,
+    )
+
+
+def test_every_integer_but_zero_is_true():
+    check(lambda x: cast(x, "bool"), LEFT != 0, LEFT)
+    check(lambda x: numpy.all(x, axis=1), (LEFT != 0).all(1), LEFT)
+    check(
+        lambda x: numpy.count_nonzero(x, axis=1),
+        np.count_nonzero(LEFT, axis=1).astype("int32"),
+        LEFT,
+    )
+
+
+def test_bounds():
+    check(nn.relu, np.maximum(LEFT, 0), LEFT)
+    check(
+        lambda x: numpy.clip(x, -123456789, 123456789),
+        np.clip(LEFT, -123456789, 123456789),
+        LEFT,
+    )
+
+
+@pytest.mark.parametrize("value", [0, 123456789, LIMITS.min])
+def test_padding(value):
+    check(
+        lambda x: numpy.pad(x, ((1, 0), (2, 1)), constant_values=value),
+        np.pad(LEFT, ((1, 0), (2, 1)), constant_values=value),
+        LEFT,
+    )
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1, (0, 1), ()])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_reductions(axis, keepdims):
+    for name in ("max", "min", "sum", "prod"):
+        arguments = {"axis": axis, "keepdims": keepdims}
+        of_small = {"dtype": "int32"} if name in ("sum", "prod") else {}
+        wanted = getattr(np, name)(LEFT, **arguments, **of_small)
+        check(
+            lambda x: getattr(numpy, name)(x, **arguments),
+            np.asarray(wanted),
+            LEFT,
+        )
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_positions_of_extremes(name):
+    near = 2**30 + RNG.permutation(60 * 60).reshape(60, 60).astype("int32")
+    for x in (LEFT, near):
+        wanted = getattr(np, name)(x, axis=1).astype("int32")
+        check(lambda x: getattr(numpy, name)(x, axis=1), wanted, x)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("strides", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_max_pool(padding, strides, size):
+    x = LEFT.reshape(2, 30, 20, 3)
+
+    def op(x):
+        return nn.max_pool(x, size, strides, padding)
+
+    # Of doubles, which hold all 32 bits, by the kernel.
+    wanted = np.asarray(op(convert_to_tensor(x.astype("float64"))))
+    check(op, wanted.astype("int32"), x)
+
+
+@pytest.mark.parametrize("size", [0, 1, 60, 257, 700])
+@pytest.mark.parametrize("small", [(), (0,), (1,), (0, 1)])
+def test_matrix_products(size, small):
+    factors = [
+        RNG.integers(LIMITS.min, LIMITS.max, shape, "int32")
+        for shape in [(2, 3, size), (size, 5)]
+    ]
+    for i in small:
+        factors[i] = factors[i].astype("int8")
+    wanted = np.matmul(*factors, dtype="int32")
+    check(
+        lambda a, b: numpy.matmul(cast(a, "int32"), cast(b, "int32")),
+        wanted,
+        *factors,
+    )
+    left, right = map(convert_to_tensor, factors)
+    check(
+        lambda b: numpy.matmul(cast(left, "int32"), cast(b, "int32")),
+        wanted,
+        factors[1],
+    )
+    check(
+        lambda a: numpy.matmul(cast(a, "int32"), cast(right, "int32")),
+        wanted,
+        factors[0],
+    )
+
+
+@pytest.mark.parametrize("a", [(7,), (7, 3), (2, 7, 3)])
+@pytest.mark.parametrize("b", [(7,), (4, 7)])
+def test_transposed_factors_and_vectors(a, b):
+    left, right = (
+        RNG.integers(LIMITS.min, LIMITS.max, shape, "int32") for shape in (a, b)
+    )
+    wanted = np.matmul(
+        left if left.ndim == 1 else left.swapaxes(-1, -2), right.T
+    )
+    check(
+        lambda x, y: apply("MatMul", x, y, transpose_a=True, transpose_b=True),
+        np.asarray(wanted),
+        left,
+        right,
+    )
+
+
+def test_ops_made_of_comparisons():
+    near = np.arange(2**30, 2**30 + 50, dtype="int32")
+    check(
+        lambda x, y: numpy.isin(x, y), np.isin(near, near[::7]), near, near[::7]
+    )
+    check(numpy.triu, np.triu(LEFT), LEFT)
+    check(
+        lambda x: numpy.searchsorted(x, x + 1),
+        np.searchsorted(near, near + 1).astype("int32"),
+        near,
+    )
