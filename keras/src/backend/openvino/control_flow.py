@@ -2,7 +2,8 @@
 
 A body may use any tensor from outside. In a trace its nodes are collected
 while it runs, and each edge that comes from outside becomes an input of the
-`If` or `Loop` (`_capture`).
+`If` or `Loop` (`_capture`). Variables that it assigns become outputs of the
+`If`, and state of the `Loop` (`_with_state`).
 """
 
 import builtins
@@ -12,6 +13,9 @@ import numpy as np
 import openvino as ov
 
 from keras.src import tree
+from keras.src.backend.common.stateless_scope import StatelessScope
+from keras.src.backend.common.stateless_scope import get_stateless_scope
+from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
@@ -105,6 +109,79 @@ def _pack(structure, outputs):
     )
 
 
+# ---------------------------------------------------------------- variables
+
+
+class _Assignments(StatelessScope):
+    """Holds back what is assigned to variables, and knows what is outside.
+
+    Attributes:
+        variables: a dict of those that were assigned, by id.
+    """
+
+    def __init__(self, values=()):
+        super().__init__(values)
+        self.variables = {}
+        outer = get_stateless_scope()
+        if outer is not None:
+            self.state_mapping = {**outer.state_mapping, **self.state_mapping}
+            self.collect_losses = outer.collect_losses
+            self.losses = outer.losses
+
+    def add_update(self, update):
+        super().add_update(update)
+        self.variables[id(update[0])] = update[0]
+
+    def commit(self):
+        """Assigns, outside of the scope, what was assigned in it."""
+        for variable in self.variables.values():
+            variable.assign(self.get_current_value(variable))
+
+
+def _current(variable):
+    """The value of a variable in its own dtype, whatever a layer casts to."""
+    with AutocastScope(None):
+        return variable.value
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values):
+        variable.assign(value)
+
+
+def _attempted(function):
+    """What `function` gives eagerly.
+
+    If that is `None`, because it met a symbolic tensor on its way, then
+    nothing is assigned.
+    """
+    if graph.current_trace() is None:
+        return function()
+    with _Assignments() as scope:
+        result = function()
+    if result is not None:
+        scope.commit()
+    return result
+
+
+def _with_state(trace):
+    """Traces bodies together with the variables that they assign.
+
+    Args:
+        trace: a function from the variables found so far, a list, to what it
+            traced and a dict of the variables that were assigned.
+
+    Returns:
+        What was traced at last, and the list of all variables.
+    """
+    variables = {}
+    while True:
+        traced, assigned = trace(list(variables.values()))
+        if assigned.keys() <= variables.keys():
+            return traced, list(variables.values())
+        variables |= assigned
+
+
 # ------------------------------------------------------------------ branches
 
 
@@ -112,7 +189,18 @@ def cond(pred, true_fn, false_fn):
     pred = convert_to_tensor(pred)
     if not is_symbolic(pred):
         return true_fn() if bool(pred) else false_fn()
-    branches = _Body(true_fn), _Body(false_fn)
+
+    def trace(variables):
+        bodies, assigned = [], {}
+        for function in (true_fn, false_fn):
+            scope = _Assignments()
+            bodies.append(
+                _Body(functools.partial(_branch, function, scope, variables))
+            )
+            assigned |= scope.variables
+        return bodies, assigned
+
+    branches, variables = _with_state(trace)
     _match_branches(*branches)
     node = ov.opset16.if_op(cast(pred, "bool").output)
     models = [branch.model() for branch in branches]
@@ -133,7 +221,14 @@ def cond(pred, true_fn, false_fn):
         )
     ]
     _register(node)
-    return _pack(branches[0].structure, outputs)
+    result, state = _pack(branches[0].structure, outputs)
+    _assign(variables, state)
+    return result
+
+
+def _branch(function, scope, variables):
+    with scope:
+        return function(), [_current(v) for v in variables]
 
 
 def _match_branches(true_branch, false_branch):
@@ -180,7 +275,9 @@ def while_loop(cond, body, loop_vars, maximum_iterations=None):
             new = (new,)
         return _like(tuple(new), initial)
 
-    values = _eager_while(cond, step, initial, maximum_iterations)
+    values = _attempted(
+        lambda: _eager_while(cond, step, initial, maximum_iterations)
+    )
     if values is None:
         values = _traced_while(cond, step, initial, maximum_iterations)
     if not is_sequence:
@@ -212,23 +309,34 @@ def _eager_while(cond, step, values, maximum_iterations):
 
 def _traced_while(cond, step, initial, maximum_iterations):
     flat = tree.flatten(initial)
-    inputs = [symbolic(x.dtype, x.shape) for x in flat]
-    values = tree.pack_sequence_as(initial, inputs)
 
-    def iteration():
-        new = step(values)
-        return _scalar_bool(cond(*new)), new
+    def trace(variables):
+        values = [symbolic(x.dtype, x.shape) for x in flat]
+        state = [symbolic(v._dtype, v.shape) for v in variables]
+        scope = _Assignments(zip(variables, state))
 
-    body = _Body(iteration, [x.output for x in inputs])
+        def iteration():
+            with scope:
+                new = step(tree.pack_sequence_as(initial, values))
+                proceed = _scalar_bool(cond(*new))
+                return proceed, new, [_current(v) for v in variables]
+
+        inputs = [x.output for x in values + state]
+        return (inputs, _Body(iteration, inputs)), scope.variables
+
+    (inputs, body), variables = _with_state(trace)
     trips = -1 if maximum_iterations is None else maximum_iterations
     trips = convert_to_tensor(trips, "int64")
     loop = _loop(trips, _scalar_bool(cond(*initial)), body)
     results = body.results[1:]
+    flat = flat + [_current(v) for v in variables]
     for parameter, x, result in zip(inputs, flat, results):
-        loop.set_merged_input(parameter.output.get_node(), x.output, result)
+        loop.set_merged_input(parameter.get_node(), x.output, result)
     outputs = [loop.get_iter_value(result, -1) for result in results]
     _register(loop)
-    return _pack(initial, outputs)
+    values, state = _pack((initial, variables), outputs)
+    _assign(variables, state)
+    return values
 
 
 def _scalar_bool(x):
@@ -273,11 +381,17 @@ def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
         return _traced_scan(f, init, xs, count, reverse)
     if count == 0:
         return init, _no_slices(f, init, xs)
-    carry, ys = init, [None] * count
+    result = _attempted(lambda: _eager_scan(f, init, xs, count, reverse))
+    return result or _traced_scan(f, init, xs, count, reverse)
+
+
+def _eager_scan(f, carry, xs, count, reverse):
+    """The carry and the stack, or `None` where something symbolic is met."""
+    ys = [None] * count
     for i in reversed(range(count)) if reverse else range(count):
         carry, ys[i] = f(carry, _slice_of(xs, i))
         if _any_symbolic((carry, ys[i])):  # by a tensor from outside
-            return _traced_scan(f, init, xs, count, reverse)
+            return None
     return _to_tensors(carry), stacked(ys)
 
 
@@ -337,36 +451,54 @@ def _traced_scan(f, init, xs, count, reverse):
         xs = _reversed(xs)
         carry, ys = _traced_scan(f, init, xs, count, reverse=False)
         return carry, _reversed(ys)
-    carries = [symbolic(x.dtype, x.shape) for x in tree.flatten(init)]
-    rows = [symbolic(x.dtype, (1,) + x.shape[1:]) for x in _flat(xs)]
+    flat = tree.flatten(init)
 
-    def iteration():
-        slices = iter([apply("Squeeze", row, 0) for row in rows])
-        x = tree.map_structure(lambda x: x if x is None else next(slices), xs)
-        carry, y = f(tree.pack_sequence_as(init, carries), x)
-        y = tree.map_structure(
-            lambda y: None if y is None else apply("Unsqueeze", y, 0),
-            _to_tensors(y),
-        )
-        return convert_to_tensor(True), _like(carry, init), y
+    def trace(variables):
+        carries = [symbolic(x.dtype, x.shape) for x in flat]
+        state = [symbolic(v._dtype, v.shape) for v in variables]
+        rows = [symbolic(x.dtype, (1,) + x.shape[1:]) for x in _flat(xs)]
+        scope = _Assignments(zip(variables, state))
 
-    body = _Body(iteration, [x.output for x in carries + rows])
+        def iteration():
+            slices = iter([apply("Squeeze", row, 0) for row in rows])
+            x = tree.map_structure(
+                lambda x: x if x is None else next(slices), xs
+            )
+            with scope:
+                carry, y = f(tree.pack_sequence_as(init, carries), x)
+                new = _like(carry, init), [_current(v) for v in variables]
+            y = tree.map_structure(
+                lambda y: None if y is None else apply("Unsqueeze", y, 0),
+                _to_tensors(y),
+            )
+            return convert_to_tensor(True), new, y
+
+        inputs = [x.output for x in carries + state + rows]
+        return (inputs, _Body(iteration, inputs)), scope.variables
+
+    (inputs, body), variables = _with_state(trace)
     trips = _leading_dim(_flat(xs)[0]) if count is None else count
     loop = _loop(
         convert_to_tensor(trips, "int64"), convert_to_tensor(True), body
     )
-    new_carries = body.results[1 : 1 + len(carries)]
-    for parameter, x, result in zip(carries, tree.flatten(init), new_carries):
-        loop.set_merged_input(parameter.output.get_node(), x.output, result)
+    merged = flat + [_current(v) for v in variables]
+    results = body.results[1:]
+    for parameter, x, result in zip(inputs, merged, results):
+        loop.set_merged_input(parameter.get_node(), x.output, result)
     slicing = (0, 1, 1, -1, 0)  # start, stride, part size, end, axis
-    for parameter, x in zip(rows, _flat(xs)):
-        loop.set_sliced_input(parameter.output.get_node(), x.output, *slicing)
-    outputs = [loop.get_iter_value(result, -1) for result in new_carries] + [
+    for parameter, x in zip(inputs[len(merged) :], _flat(xs)):
+        loop.set_sliced_input(parameter.get_node(), x.output, *slicing)
+    outputs = [
+        loop.get_iter_value(result, -1) for result in results[: len(merged)]
+    ] + [
         loop.get_concatenated_slices(result, *slicing)
-        for result in body.results[1 + len(carries) :]
+        for result in results[len(merged) :]
     ]
     _register(loop)
-    return _pack((init, body.structure[2]), outputs)
+    structure = init, variables, body.structure[2]
+    carry, state, ys = _pack(structure, outputs)
+    _assign(variables, state)
+    return carry, ys
 
 
 def _reversed(structure):

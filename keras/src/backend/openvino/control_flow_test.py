@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 
+import keras
 from keras.src import ops
 from keras.src import tree
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.core import Variable
+from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.testing import run_compiled
 
 X = np.array([1, 2, 3], "float32")
@@ -246,3 +249,120 @@ def test_a_body_that_makes_tensors_of_known_values():
         return ops.fori_loop(0, 2, lambda i, x: x + ops.sum(known, axis=0), x)
 
     check(f, [X], [X + 2 * np.array([3, 5, 7])])
+
+
+def count_eagerly_and_compiled(function, *arrays):
+    """What a variable counts up to from 10 on, and the results."""
+    counts, results = [], []
+    for compiled in (False, True):
+        counter = Variable(10, dtype="int32")
+
+        def f(*tensors):
+            return function(counter, *tensors)
+
+        run = jit(f) if compiled else f
+        for _ in range(2):  # the second time from where the first one ended
+            result = run(*[ops.convert_to_tensor(a) for a in arrays])
+            results.append(np.asarray(result))
+            counts.append(int(counter))
+    assert counts[:2] == counts[2:]
+    np.testing.assert_array_equal(results[:2], results[2:])
+    return counts[:2], results[:2]
+
+
+def test_variables_that_a_loop_assigns():
+    def f(counter, x, n):
+        def body(i, y):
+            counter.assign_add(1)
+            return i + 1, y + ops.cast(counter.value, "float32")
+
+        return ops.while_loop(lambda i, y: i < n, body, (0, x))[1]
+
+    counts, results = count_eagerly_and_compiled(f, X, np.array(3, "int32"))
+    assert counts == [13, 16]
+    np.testing.assert_array_equal(results, [X + 36, X + 45])
+
+
+def test_variables_that_a_loop_assigns_which_starts_from_known_values():
+    def f(counter, x):
+        def body(i, y):
+            counter.assign_add(1)
+            return i + 1, y + x
+
+        return ops.while_loop(lambda i, y: i < 3, body, (0, np.zeros(3)))[1]
+
+    counts, results = count_eagerly_and_compiled(f, X)
+    assert counts == [13, 16]
+
+
+def test_variables_that_the_condition_of_a_loop_reads():
+    def f(counter, x):
+        def body(y):
+            counter.assign_add(1)
+            return y + 1.0
+
+        return ops.while_loop(lambda y: counter.value < 12, body, [x])[0]
+
+    counts, results = count_eagerly_and_compiled(f, X)
+    assert counts == [12, 12]
+    np.testing.assert_array_equal(results, [X + 2, X])
+
+
+def test_variables_that_a_branch_assigns():
+    def f(counter, x, p):
+        def count():
+            counter.assign_add(1)
+            return x + 1.0
+
+        return ops.cond(p, count, lambda: x)
+
+    for value, expected in ((True, [11, 12]), (False, [10, 10])):
+        counts, results = count_eagerly_and_compiled(f, X, np.array(value))
+        assert counts == expected
+        np.testing.assert_array_equal(results, [X + value] * 2)
+
+
+def test_variables_that_a_branch_in_a_loop_assigns():
+    def f(counter, x, n):
+        def count():
+            counter.assign_add(1)
+            return x
+
+        def body(i, y):
+            return i + 1, y + ops.cond(i % 2 == 0, count, lambda: x * 2.0)
+
+        return ops.while_loop(lambda i, y: i < n, body, (0, x))[1]
+
+    counts, results = count_eagerly_and_compiled(f, X, np.array(3, "int32"))
+    assert counts == [12, 14]
+    np.testing.assert_array_equal(results, [X * 5] * 2)
+
+
+def test_variables_that_a_scan_assigns():
+    def f(counter, x):
+        def step(carry, row):
+            counter.assign_add(1)
+            return carry + row, ops.cast(counter.value, "float32") * row
+
+        return ops.scan(step, np.float32(0), x)[1]
+
+    counts, results = count_eagerly_and_compiled(f, X)
+    assert counts == [13, 16]
+    np.testing.assert_array_equal(results, [X * [11, 12, 13], X * [14, 15, 16]])
+
+
+def test_random_draws_in_a_loop_differ():
+    def draws(x):
+        seed = keras.random.SeedGenerator(1)
+
+        def f(x):
+            def body(i, y):
+                row = keras.random.uniform((1,), seed=seed)
+                return i + 1, ops.slice_update(y, [i], row)
+
+            return ops.while_loop(lambda i, y: i < 3, body, (0, x))[1]
+
+        return [np.asarray(g(x)) for g in (f, jit(f))]
+
+    eager, compiled = draws(ops.zeros(3))
+    assert len(set(eager.tolist() + compiled.tolist())) == 6
