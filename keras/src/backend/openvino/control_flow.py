@@ -17,6 +17,7 @@ from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -434,7 +435,7 @@ def stacked(structures):
 
 def _no_slices(f, init, xs):
     """What `f` would give for each slice, stacked over no slices."""
-    with graph.Trace():
+    with graph.Trace(Operations()):
         carry = tree.map_structure(lambda x: symbolic(x.dtype, x.shape), init)
         x = tree.map_structure(
             lambda x: None if x is None else symbolic(x.dtype, x.shape[1:]), xs

@@ -17,6 +17,7 @@ from keras.src.backend.openvino.control_flow import scan
 from keras.src.backend.openvino.control_flow import switch
 from keras.src.backend.openvino.control_flow import vectorized_map
 from keras.src.backend.openvino.control_flow import while_loop
+from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.device import device_scope
 from keras.src.backend.openvino.device import get_device
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
@@ -94,7 +95,8 @@ def compute_output_spec(fn, *args, **kwargs):
     `fn` is traced on symbolic tensors, unknown dims dynamic; nothing is
     computed.
     """
-    with StatelessScope(), SymbolicScope(), Trace():
+    trace = Trace(Operations())
+    with StatelessScope(), SymbolicScope(), trace:
         args, kwargs = tree.map_structure(_to_symbolic, (args, kwargs))
         return tree.map_structure(_to_keras_tensor, fn(*args, **kwargs))
 

@@ -4,6 +4,9 @@ In an eager graph they are a kernel like any other; in a compiled model they
 are Python operations that the CPU plugin calls back.
 """
 
+import collections
+import weakref
+
 import ml_dtypes
 import numpy as np
 import openvino as ov
@@ -14,15 +17,53 @@ from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.registry import find
 
 
-class Operation(ov.Op):
-    """The node of a registered operation in an OpenVINO graph."""
+class Operations:
+    """Keeps the operations of a graph, and their copies in compiled models.
 
-    def __init__(self, inputs, name, attributes):
-        super().__init__(self)
+    The runtime calls an operation's Python object and does not keep it: it
+    keeps what the operation gives it to keep, and an operation that gives
+    itself is never freed, nor are the weights that lead to it. Here they live
+    as long as this object, which the compiled model holds.
+    """
+
+    # More than the threads that infer at once.
+    MAX_COPIES = 256
+
+    def __init__(self):
+        self._kept = []
+
+    def add(self, operation):
+        self._kept.append(operation)
+
+    def seal(self):
+        """Says that the model is compiled.
+
+        From now on the runtime makes copies to infer shapes, drops each when
+        it has one, and makes the next for the next batch.
+        """
+        self._compiled = self._kept
+        self._kept = collections.deque(maxlen=self.MAX_COPIES)
+
+
+class Operation(ov.Op):
+    """The node of a registered operation in an OpenVINO graph.
+
+    Args:
+        inputs: a list of `openvino.Output`.
+        name: the name of the operation, as it is registered.
+        attributes: a dict of its attributes.
+        keeper: the `Operations` to keep it; without, it lives for ever.
+    """
+
+    def __init__(self, inputs, name, attributes, keeper=None):
+        super().__init__(self if keeper is None else None)
+        self._keeper = weakref.ref(keeper) if keeper else None
         self.operation = name  # `name` is OpenVINO's own
         self.attributes = attributes
         self.set_arguments(inputs)
         self.constructor_validate_and_infer_types()
+        if keeper is not None:
+            keeper.add(self)
 
     def validate_and_infer_types(self):
         rule = find(self.operation).rule
@@ -34,7 +75,8 @@ class Operation(ov.Op):
             )
 
     def clone_with_new_inputs(self, inputs):
-        return Operation(inputs, self.operation, self.attributes)
+        keeper = self._keeper and self._keeper()
+        return Operation(inputs, self.operation, self.attributes, keeper)
 
     def has_evaluate(self):
         return True

@@ -1,9 +1,15 @@
+import gc
+import weakref
+
 import ml_dtypes
 import numpy as np
 import pytest
 
+from keras.src.backend import KerasTensor
 from keras.src.backend.openvino import core
+from keras.src.backend.openvino import custom
 from keras.src.backend.openvino import linalg
+from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -88,3 +94,52 @@ def test_errors_of_a_kernel_say_what_happened():
         np.asarray(op(x))
     with pytest.raises(RuntimeError, match="this kernel always fails"):
         run_compiled(op, x)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Weak references to the operations that are made."""
+    references = []
+    initialize = custom.Operation.__init__
+
+    def init(self, *args):
+        initialize(self, *args)
+        references.append(weakref.ref(self))
+
+    monkeypatch.setattr(custom.Operation, "__init__", init)
+    return references
+
+
+def alive(references):
+    gc.collect()
+    return [r for r in references if r() is not None]
+
+
+def test_a_model_is_freed_with_its_operations_and_its_weights(made):
+    weights = core.Variable(np.eye(3, dtype="float32"))
+    function = jit(lambda x: linalg.cholesky(x @ weights))
+    for size in (1, 2, 3):
+        x = np.broadcast_to(4 * np.eye(3, dtype="float32"), (size, 3, 3))
+        np.testing.assert_array_equal(np.asarray(function(x)), x / 2)
+    assert alive(made)
+    value = weakref.ref(weights.value._value)
+    weights.assign(4 * np.eye(3, dtype="float32"))
+    np.testing.assert_array_equal(np.asarray(function(x)), x)
+    assert alive([value]) == []
+    del function
+    assert alive(made) == []
+
+
+def test_operations_of_a_model_do_not_pile_up_as_it_runs(made):
+    function = jit(lambda x: linalg.cholesky(x))
+    x = np.eye(2, dtype="float32")
+    for size in range(2 * custom.Operations.MAX_COPIES):
+        function(np.broadcast_to(x, (size, 2, 2)))
+    assert len(alive(made)) < 1.1 * custom.Operations.MAX_COPIES
+
+
+def test_shapes_that_are_inferred_without_a_model_leave_no_operations(made):
+    x = KerasTensor((None, 3, 3))
+    assert core.compute_output_spec(linalg.cholesky, x).shape == (None, 3, 3)
+    linalg.cholesky(convert_to_tensor(np.eye(7, dtype="float32")))
+    assert made and alive(made) == []

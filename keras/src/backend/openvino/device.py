@@ -82,7 +82,9 @@ def precision_of(compute_dtype):
     return PRECISIONS.get(compute_dtype, ov.Type.f32)
 
 
-def compile_model(outputs, inputs, device=None, precision=ov.Type.f32):
+def compile_model(
+    outputs, inputs, device=None, precision=ov.Type.f32, operations=None
+):
     """Compiles a graph.
 
     Args:
@@ -93,6 +95,8 @@ def compile_model(outputs, inputs, device=None, precision=ov.Type.f32):
         precision: the `openvino.Type` that the device computes floats in.
             Never left to the runtime, whose default is bfloat16 on CPUs that
             have it.
+        operations: the `custom.Operations` in the graph, if they are to live
+            no longer than the result.
 
     Returns:
         An `Executable`.
@@ -112,7 +116,9 @@ def compile_model(outputs, inputs, device=None, precision=ov.Type.f32):
         model = ov.Model(plan.computed, parameters)
         device = device or get_device()
         compiled = core().compile_model(model, device, properties)
-    return Executable(compiled, plan.sources)
+    if operations is not None:
+        operations.seal()
+    return Executable(compiled, plan.sources, operations)
 
 
 class _OutputPlan:
@@ -150,7 +156,7 @@ class Executable:
     taken from those that are idle.
     """
 
-    def __init__(self, compiled, sources):
+    def __init__(self, compiled, sources, operations=None):
         self._compiled = compiled
         self._sources = sources
         self._idle = []
@@ -159,6 +165,8 @@ class Executable:
             (port.element_type, _initial_shape(port.partial_shape))
             for port in (compiled.outputs if compiled else ())
         ]
+        # The last attribute: operations outlive the model that calls them.
+        self._operations = operations
 
     def __call__(self, tensors):
         """Infers once; the results own their memory.

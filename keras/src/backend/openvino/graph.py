@@ -111,7 +111,7 @@ def infer(type, attributes, specs):
     """The `(dtype, shape)` of each output; the shape `None` if not static."""
     # In a trace of its own: a loop that is being traced would take the nodes
     # for its own.
-    with Trace():
+    with Trace(custom.Operations()):
         inputs = [
             constant(np.array(spec[1], dtype=np.int64))
             if spec[0] == "="
@@ -150,7 +150,9 @@ def node(type, inputs, attributes):
     """A single OpenVINO node, as `build`, whatever a device makes of it."""
     try:
         if find(type).rule:
-            node = custom.Operation(inputs, type, attributes)
+            trace = current_trace()
+            keeper = trace.operations if trace is not None else None
+            node = custom.Operation(inputs, type, attributes, keeper)
         else:
             first = type in _FIRST_VERSION
             factory = _first_factory if first else _factory
@@ -216,12 +218,18 @@ class Trace:
 
     A body of a loop or a branch is a scope of its own, with its own constants
     and nodes.
+
+    Args:
+        operations: the `custom.Operations` that keep what is built; by
+            default operations in Python are never freed, for whoever takes
+            the graph may keep it.
     """
 
     # Whether the graph is to run where integers have 32 bits.
     narrows = False
 
-    def __init__(self):
+    def __init__(self, operations=None):
+        self.operations = operations
         self._scopes = [Scope()]
 
     @property

@@ -10,6 +10,7 @@ from keras.src.backend.common import KerasVariable
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import NUMPY_NAMES
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
@@ -135,7 +136,7 @@ class _FunctionTrace(graph.Trace):
     narrows = True
 
     def __init__(self):
-        super().__init__()
+        super().__init__(Operations())
         self.reads = {}
 
 
@@ -195,6 +196,7 @@ class _Compiled:
             [tensor.output for tensor in parameters],
             device_name,
             precision,
+            trace.operations,
         )
 
     def is_current(self):

@@ -447,7 +447,9 @@ class TestConvolutions:
         monkeypatch.setattr(
             plans.device,
             "compile_model",
-            lambda *args: compiled.append(args) or compile_model(*args),
+            lambda *args, **kwargs: (
+                compiled.append(args) or compile_model(*args, **kwargs)
+            ),
         )
         results = [np.asarray(nn.conv(x, kernel)) for x in inputs]
         assert len(compiled) == 2

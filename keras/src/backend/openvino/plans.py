@@ -7,6 +7,7 @@ import numpy as np
 
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
 from keras.src.backend.openvino.specialise import Specialisations
@@ -104,18 +105,23 @@ def _compiler(structure, device_name):
             for (dtype, _), shape in zip(specs, shapes)
         ]
         nodes = []
-        for type, attributes, references in rows:
-            inputs = []
-            for kind, *where in references:
-                if kind == "=":
-                    array = np.array(where[0], dtype=np.int64)
-                    inputs.append(graph.constant(array))
-                elif kind == "leaf":
-                    inputs.append(parameters[where[0]])
-                else:
-                    inputs.append(nodes[where[0]].output(where[1]))
-            nodes.append(graph.build(type, inputs, dict(attributes)))
+        operations = Operations()
+        with graph.Trace(operations):
+            for type, attributes, references in rows:
+                inputs = [_input(r, parameters, nodes) for r in references]
+                nodes.append(graph.build(type, inputs, dict(attributes)))
         outputs = [output for i in kept for output in nodes[i].outputs()]
-        return device.compile_model(outputs, parameters, device_name)
+        return device.compile_model(
+            outputs, parameters, device_name, operations=operations
+        )
 
     return compile
+
+
+def _input(reference, parameters, nodes):
+    kind, *where = reference
+    if kind == "=":
+        return graph.constant(np.array(where[0], dtype=np.int64))
+    if kind == "leaf":
+        return parameters[where[0]]
+    return nodes[where[0]].output(where[1])
