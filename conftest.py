@@ -75,8 +75,8 @@ def check_overlay():
     """Fail where the tests would be of something else than this checkout."""
     overlay = sys.modules.get("keras_vino")  # Looking for Keras loaded it.
     tree = Path(overlay.TREE) if overlay else None
-    for file in FORK.rglob("*.py"):
-        installed = tree and tree / file.relative_to(FORK)
+    for file in (*FORK.rglob("*.py"), *(HERE / "keras_hub").rglob("*.py")):
+        installed = tree and tree / file.relative_to(HERE)
         if not file.name.endswith("_test.py") and not (
             tree
             and installed.exists()

@@ -186,30 +186,37 @@ def test_modules_and_packages(fresh, tmp_path):
     fresh.setenv("KERAS_BACKEND", "openvino")
     fresh.setattr(keras_vino, "TREE", str(tmp_path))
     for file in (
-        "src/new.py",
-        "src/ops/__init__.py",
-        "src/ops/numpy_test.py",
-        "src/backend/openvino/__init__.py",
+        "keras/src/new.py",
+        "keras/src/ops/__init__.py",
+        "keras/src/ops/numpy_test.py",
+        "keras/src/backend/openvino/__init__.py",
+        "keras_hub/src/utils/openvino_utils.py",
+        "other/src/new.py",
     ):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
     release = ["/release/keras/src"]
 
     new = keras_vino.find_spec("keras.src.new", release)
-    assert new.origin == str(tmp_path / "src/new.py")
+    assert new.origin == str(tmp_path / "keras/src/new.py")
     assert new.submodule_search_locations is None
 
     # The rest of a package comes from the release, but never of the backend.
     ops = keras_vino.find_spec("keras.src.ops", release)
     assert ops.submodule_search_locations == [
-        str(tmp_path / "src/ops"),
+        str(tmp_path / "keras/src/ops"),
         "/release/keras/src/ops",
     ]
     backend = keras_vino.find_spec(BACKEND, [f"{release[0]}/backend"])
     assert backend.submodule_search_locations == [
-        str(tmp_path / "src/backend/openvino")
+        str(tmp_path / "keras/src/backend/openvino")
     ]
 
+    name = "keras_hub.src.utils.openvino_utils"
+    assert keras_vino.find_spec(name, release).origin.startswith(str(tmp_path))
+
+    assert keras_vino.find_spec("keras") is None
+    assert keras_vino.find_spec("other.src.new") is None
     assert keras_vino.find_spec("keras.src.layers", release) is None
     assert keras_vino.find_spec("keras.src.ops.numpy_test", release) is None
     assert keras_vino.find_spec("src.new") is None

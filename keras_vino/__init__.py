@@ -1,4 +1,4 @@
-"""Puts this project's `keras/` over the installed Keras, module by module.
+"""Puts this project's modules over those of the installed packages.
 
 This module is the import finder that does so. Every interpreter reads
 `keras_vino.pth` as it starts, one line that loads this file when `keras` is
@@ -16,19 +16,22 @@ from importlib.util import spec_from_file_location
 
 BACKEND = "keras.src.backend.openvino"
 
-# A wheel carries the tree inside this package; a checkout has it beside it.
-TREE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keras")
-if not os.path.isdir(TREE):
-    TREE = os.path.join(os.path.dirname(os.path.dirname(TREE)), "keras")
+PACKAGES = ("keras", "keras_hub")
+
+# A wheel carries their trees inside this package; a checkout has them beside.
+TREE = os.path.dirname(os.path.abspath(__file__))
+if not os.path.isdir(os.path.join(TREE, "keras")):
+    TREE = os.path.dirname(TREE)
 
 
 def find_spec(name, path=None, target=None):
-    """The spec of a module that stands in the tree; None leaves it to Keras."""
+    """The spec of a module that stands in the tree, else None."""
     # Tests here and in the release share paths. Only pytest imports them, and
     # `conftest.py` tells it which is which.
-    if not name.startswith("keras.") or name.endswith("_test"):
+    package, _, inner = name.partition(".")
+    if package not in PACKAGES or not inner or name.endswith("_test"):
         return None
-    folder = os.path.join(TREE, *name.split(".")[1:])
+    folder = os.path.join(TREE, *name.split("."))
     file = os.path.join(folder, "__init__.py")
     folders = None
     if os.path.isfile(file):

@@ -146,9 +146,9 @@ def dimension(n, op):
 
 def shape(x):
     """The dims of `x`: integers, and 0-d int32 tensors for unknown ones."""
-    static = x.shape
-    if None not in static:
-        return tuple(static)
+    static = tuple(x.shape)
+    if None not in static or not is_symbolic(x):
+        return static  # of another framework too: layers run in `tf.data`
     dims = apply("ShapeOf", x, output_type="i32")
     return tuple(
         apply("Gather", dims, i, 0) if dim is None else dim
