@@ -21,7 +21,9 @@ from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.device import device_scope
 from keras.src.backend.openvino.device import get_device
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
+from keras.src.backend.openvino.dtypes import for_runtime
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
+from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.graph import Trace
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
@@ -53,7 +55,8 @@ class Variable(KerasVariable):
     def _direct_assign(self, value):
         # Computed here: a variable that is assigned in each step of a loop
         # would keep the graph of all steps.
-        self._value = concrete(value_of(value))
+        # `value` may be a view, in an order of its own.
+        self._value = concrete(for_runtime(value_of(value)))
         jit.note_assignment(self)
 
     def _convert_to_tensor(self, value, dtype=None):
@@ -71,7 +74,7 @@ class Variable(KerasVariable):
 def convert_to_numpy(x):
     """A new `numpy.ndarray` with the value of `x`."""
     if isinstance(x, (OpenVINOKerasTensor, KerasVariable)):
-        return np.array(value_of(convert_to_tensor(x)))
+        return own_array(value_of(convert_to_tensor(x)))
     return np.array(x)
 
 

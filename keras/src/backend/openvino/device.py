@@ -2,6 +2,7 @@
 
 import functools
 import threading
+import typing
 
 import openvino as ov
 
@@ -129,20 +130,36 @@ class _OutputPlan:
 
     Attributes:
         computed: the outputs for the model to compute.
-        sources: for each output `(True, input index)`, or
-            `(False, index into computed)`.
+        sources: for each output its `_Source`.
     """
 
     def __init__(self, outputs, inputs):
         self.computed = []
         self.sources = []
-        known = {_port(x): (True, i) for i, x in enumerate(inputs)}
+        known = {_port(x): _Source(True, i, True) for i, x in enumerate(inputs)}
         for output in outputs:
             port = _port(output)
-            if port not in known:
-                known[port] = (False, len(self.computed))
-                self.computed.append(output)
-            self.sources.append(known[port])
+            if port in known:
+                self.sources.append(known[port])
+                continue
+            source = _Source(False, len(self.computed), False)
+            self.computed.append(output)
+            self.sources.append(source)
+            known[port] = source._replace(is_copied=True)
+
+
+class _Source(typing.NamedTuple):
+    """Where an output comes from.
+
+    Attributes:
+        is_input: whether it is an input; otherwise the model computes it.
+        index: among the inputs, or what the model computes.
+        is_copied: whether somebody else has the memory.
+    """
+
+    is_input: bool
+    index: int
+    is_copied: bool
 
 
 def _port(output):
@@ -178,10 +195,11 @@ class Executable:
             A list of the `openvino.Tensor` of each output.
         """
         computed = self._infer(tensors) if self._compiled else ()
-        return [
-            _copy(tensors[i]) if is_input else computed[i]
-            for is_input, i in self._sources
-        ]
+        results = []
+        for is_input, index, is_copied in self._sources:
+            tensor = (tensors if is_input else computed)[index]
+            results.append(_copy(tensor) if is_copied else tensor)
+        return results
 
     def _infer(self, tensors):
         request = self._take()

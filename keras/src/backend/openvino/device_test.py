@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import openvino as ov
 import pytest
@@ -54,6 +56,9 @@ def test_outputs_that_are_inputs_or_come_twice(dims):
     executable = device.compile_model([x, y, y, x], [x])
     array = np.arange(3, dtype="float32")
     first, *others = [t.data for t in executable([ov.Tensor(array)])]
+    results = [array, first, *others]
+    for pair in itertools.combinations(results, 2):
+        assert not np.shares_memory(*pair)
     array[0] = 7
     np.testing.assert_array_equal(first, [0, 1, 2])
     for other in others[:2]:

@@ -159,10 +159,37 @@ def standardize(dtype):
         return standardize_dtype(dtype)
 
 
+def own_array(x, dtype=None):
+    """A `numpy.ndarray` of its own with the values of an array.
+
+    Whatever `x` is (a view, swapped in byte order, read-only, a subclass, the
+    memory of another library), nobody else writes into the result, and the
+    runtime can take it as it is: native, contiguous, aligned and writeable.
+
+    Args:
+        x: an array.
+        dtype: a Keras dtype; by default that of `x`.
+    """
+    with np.errstate(all="ignore"):
+        return np.array(x, dtype=numpy_dtype(dtype or x.dtype.name), order="C")
+
+
+def for_runtime(array):
+    """`array` itself where the runtime can take its memory, or a copy."""
+    return array if array.flags.carray else own_array(array)
+
+
+def without_base(array):
+    """`array`, or a copy where it keeps more than twice its own size alive."""
+    base = array.base
+    if base is None or getattr(base, "nbytes", 0) <= 2 * array.nbytes:
+        return array
+    return own_array(array)
+
+
 def to_ov_tensor(array):
     """An `openvino.Tensor` on the memory of a `numpy.ndarray`."""
-    if not (array.flags.c_contiguous and array.flags.writeable):
-        array = array.copy()
+    array = for_runtime(array)
     name = array.dtype.name
     if name in BIT_CARRIERS:
         carrier = array.view(BIT_CARRIERS[name])

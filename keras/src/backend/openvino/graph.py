@@ -17,6 +17,7 @@ from keras.src.backend.common import global_state
 from keras.src.backend.openvino import custom
 from keras.src.backend.openvino.dtypes import BIT_CARRIERS
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
+from keras.src.backend.openvino.dtypes import for_runtime
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import to_ov_tensor
 from keras.src.backend.openvino.registry import find
@@ -202,9 +203,7 @@ def constant(array):
     if array.dtype.name in BIT_CARRIERS:
         tensor = to_ov_tensor(array)
         return ov.op.Constant(tensor, shared_memory=False).output(0)
-    if not (array.flags.c_contiguous and array.flags.writeable):
-        array = array.copy()
-    return ov.op.Constant(array, shared_memory=True).output(0)
+    return ov.op.Constant(for_runtime(array), shared_memory=True).output(0)
 
 
 def static_shape(output):

@@ -8,6 +8,7 @@ import numpy as np
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.common import shape
+from keras.src.backend.openvino.dtypes import without_base
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -34,7 +35,7 @@ def getitem(x, key):
     """
     items = key if isinstance(key, tuple) else (key,)
     if x._output is None and not x._pending() and all(map(_is_basic, items)):
-        return concrete(np.asarray(x._value[items]))
+        return concrete(without_base(np.asarray(x._value[items])))
     if key.__class__ is int and x.ndim:
         index = np.array(key)
         _check_bounds(index, 0, x.shape[0])

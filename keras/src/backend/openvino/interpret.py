@@ -5,6 +5,7 @@ import numpy as np
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import plans
 from keras.src.backend.openvino.dtypes import NUMPY_DTYPES
+from keras.src.backend.openvino.dtypes import without_base
 from keras.src.backend.openvino.registry import find
 
 # A pending graph that grows deeper is evaluated on the way, so that a loop
@@ -73,9 +74,9 @@ def _run_kernel(node, kernel):
 def _converted(value, spec):
     """The array of what a kernel gave, in the dtype that was inferred."""
     dtype = NUMPY_DTYPES[spec[0]]
-    if value.__class__ is np.ndarray and value.dtype is dtype:
-        return value
-    return np.asarray(value, dtype=dtype)
+    if value.__class__ is not np.ndarray or value.dtype is not dtype:
+        value = np.asarray(value, dtype=dtype)
+    return value if value.base is None else without_base(value)
 
 
 def _widened(array):

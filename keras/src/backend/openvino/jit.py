@@ -1,17 +1,20 @@
 """`jit`: a Python function of tensors as one compiled model."""
 
+import copy
 import itertools
 import threading
 
 import numpy as np
 import optree
 
+from keras.src import tree
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import NUMPY_NAMES
+from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
 from keras.src.backend.openvino.specialise import Specialisations
@@ -123,7 +126,7 @@ def _array(leaf):
         return value_of(leaf)
     if isinstance(leaf, KerasVariable):
         return value_of(leaf.value)
-    if isinstance(leaf, np.ndarray) and leaf.dtype in NUMPY_NAMES:
+    if leaf.__class__ is np.ndarray and leaf.dtype in NUMPY_NAMES:
         return leaf  # not copied: nothing keeps it
     if hasattr(leaf, "dtype") and hasattr(leaf, "shape"):
         return value_of(convert_to_tensor(leaf))
@@ -166,7 +169,7 @@ class _Compiled:
                 mapping = [(v, symbolic(v._dtype, v.shape)) for v in state]
                 inputs, args = _symbolic_arguments(treedef, specs, shapes)
                 with _RecordingScope(mapping) as scope:
-                    outputs = function(*args)
+                    outputs = _without_variables(function(*args))
             known = {id(v) for v in state}
             # Read before it was assigned: its value is an input.
             missed = [
@@ -222,10 +225,17 @@ class _Compiled:
         return outputs
 
 
+def _without_variables(structure):
+    """The structure with the values of variables, as they are now."""
+    return tree.map_structure(
+        lambda x: x.value if isinstance(x, KerasVariable) else x, structure
+    )
+
+
 def _copy(leaf):
     if isinstance(leaf, OpenVINOKerasTensor):
-        return concrete(value_of(leaf).copy())
-    return leaf
+        return concrete(own_array(value_of(leaf)))
+    return copy.copy(leaf)
 
 
 def _symbolic_arguments(treedef, specs, shapes):

@@ -16,8 +16,10 @@ from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import ov_name
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
+from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
+from keras.src.backend.openvino.dtypes import to_array
 
 
 class OpenVINOKerasTensor:
@@ -99,14 +101,14 @@ class OpenVINOKerasTensor:
         return False
 
     def numpy(self):
-        return np.array(value_of(self))
+        return own_array(value_of(self))
 
     def __array__(self, dtype=None, copy=None):
         value = value_of(self)
         if dtype is not None and value.dtype != dtype:
             return value.astype(dtype)
         if copy:
-            return value.copy()
+            return own_array(value)
         view = value.view()
         view.flags.writeable = False  # compiled models may share the memory
         return view
@@ -182,10 +184,10 @@ class OpenVINOKerasTensor:
     def __deepcopy__(self, memo):
         if self._output is not None:
             return self
-        return concrete(value_of(self).copy())
+        return concrete(own_array(value_of(self)))
 
     def __reduce__(self):
-        return concrete, (np.array(value_of(self)),)
+        return concrete, (own_array(value_of(self)),)
 
 
 def _partial_shape(output, what):
@@ -202,7 +204,7 @@ def _partial_shape(output, what):
 
 
 def concrete(value):
-    """The tensor of a `numpy.ndarray` that nobody else writes to."""
+    """The tensor of a `numpy.ndarray` that nobody writes to any more."""
     tensor = _new(OpenVINOKerasTensor)
     tensor._value = value
     tensor._shape = value.shape
@@ -396,7 +398,7 @@ def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
     if isinstance(x, ov.Output):
         return convert_to_tensor(OpenVINOKerasTensor(x), dtype)
     if isinstance(x, ov.Tensor):
-        x = x.data
+        x = to_array(x)
     if isinstance(x, (list, tuple)) and any(
         isinstance(leaf, (OpenVINOKerasTensor, KerasVariable))
         for leaf in tree.flatten(x)
@@ -409,17 +411,12 @@ def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
 
 def _new_array(x, dtype):
     """A new `numpy.ndarray` of a Keras dtype with the values of `x`."""
-    if dtype is not None:
-        if x.__class__ in (int, float, bool):
-            return _scalar(x, dtype)
-        with np.errstate(all="ignore"):
-            return _as_array(x).astype(numpy_dtype(dtype), order="C")
+    if dtype is not None and x.__class__ in (int, float, bool):
+        return _scalar(x, dtype)
     array = _as_array(x)
-    if array.dtype.kind in "if" and not _has_dtype(x):
-        wanted = _python_dtype(array)
-        return array.astype(wanted, order="C")
-    numpy_dtype(array.dtype.name)  # an error for what OpenVINO cannot hold
-    return np.array(array, order="C") if array is x else array
+    if dtype is None and not _has_dtype(x):
+        dtype = _python_dtype(array)
+    return own_array(array, dtype)
 
 
 def _as_array(x):
@@ -429,6 +426,11 @@ def _as_array(x):
         raise type(error)(
             f"Cannot convert a {x.__class__.__name__} to a tensor: {error}"
         ) from error
+    if np.ma.is_masked(x):
+        raise ValueError(
+            "Cannot convert an array with masked elements to a tensor, which "
+            "has no mask; fill them first, as in `x.filled(0)`."
+        )
     if array.dtype.kind not in "biuf" and array.dtype.name not in _ML_DTYPES:
         raise TypeError(
             f"Cannot convert a {x.__class__.__name__} of NumPy dtype "
@@ -449,15 +451,18 @@ def _has_dtype(x):
 
 
 def _python_dtype(array):
-    """The NumPy dtype of a tensor of Python numbers."""
+    """The dtype of a tensor of Python numbers."""
     if array.dtype.kind == "f":
-        return numpy_dtype(result_type(float))
-    if array.dtype.kind == "i" and array.size:
-        low, high = array.min(), array.max()
-        bounds = np.iinfo(np.int32)
-        if low < bounds.min or high > bounds.max:
-            return array.dtype
-    return np.dtype(np.int32)
+        return result_type(float)
+    if array.dtype.kind != "i":
+        return array.dtype.name
+    bounds = np.iinfo(np.int32)
+    if (
+        array.size
+        and not bounds.min <= array.min() <= array.max() <= bounds.max
+    ):
+        return array.dtype.name
+    return "int32"
 
 
 def _stack(items, dtype):

@@ -1,5 +1,7 @@
 import copy
+import gc
 import pickle
+import weakref
 
 import ml_dtypes
 import numpy as np
@@ -16,6 +18,7 @@ from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import promote
 from keras.src.backend.openvino.tensor import symbolic
+from keras.src.backend.openvino.tensor import value_of
 from keras.src.backend.openvino.testing import run_compiled
 
 ALL_DTYPES = sorted(NUMPY_DTYPES)
@@ -88,16 +91,97 @@ def test_lists_with_tensors_in_them_are_stacked():
     np.testing.assert_array_equal(traced, [[1, 1], [2, 2]])
 
 
-def test_an_array_that_was_converted_is_nobody_elses():
-    array = np.zeros(3)
-    tensor = convert_to_tensor(array)
-    array[0] = 5
-    np.testing.assert_array_equal(tensor, [0, 0, 0])
-    mine = ops.convert_to_numpy(tensor)
-    mine[0] = 5
-    np.testing.assert_array_equal(tensor, [0, 0, 0])
+BASE = np.arange(6, dtype="float32").reshape(2, 3)
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def unaligned(array):
+    bytes_ = b"0" + array.tobytes()
+    return np.frombuffer(bytes_, array.dtype, offset=1).reshape(array.shape)
+
+
+ARRAYS = {
+    "array": BASE.copy,
+    "big-endian": lambda: BASE.astype(">f4"),
+    "big-endian integers": lambda: BASE.astype(">i8"),
+    "Fortran order": lambda: np.asfortranarray(BASE),
+    "strided": lambda: np.repeat(BASE, 2, axis=1)[:, ::2],
+    "reversed": lambda: BASE[::-1],
+    "broadcast": lambda: np.broadcast_to(BASE[0], (4, 3)),
+    "read-only": lambda: read_only(BASE),
+    "unaligned": lambda: unaligned(BASE),
+    "matrix": lambda: np.matrix(BASE),
+    "masked array": lambda: np.ma.array(BASE),
+    "ov.Tensor": lambda: ov.Tensor(BASE.copy()),
+    "bytearray": lambda: bytearray(b"abc"),
+    "memoryview": lambda: memoryview(bytearray(b"abc")),
+    "torch": lambda: pytest.importorskip("torch").tensor(BASE),
+    "jax": lambda: pytest.importorskip("jax").numpy.asarray(BASE),
+    "tensorflow": lambda: pytest.importorskip("tensorflow").constant(BASE),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+@pytest.mark.parametrize("dtype", [None, "float32", "bfloat16", "uint8"])
+def test_what_is_kept_of_an_array_is_nobody_elses(kind, dtype):
+    x = ARRAYS[kind]()
+    theirs = x.data if isinstance(x, ov.Tensor) else np.asarray(x)
+    for make in (convert_to_tensor, backend.Variable):
+        kept = value_of(convert_to_tensor(make(x, dtype=dtype)))
+        assert kept.__class__ is np.ndarray
+        assert kept.flags.carray and kept.dtype.isnative
+        assert not np.shares_memory(kept, theirs)
+        np.testing.assert_array_equal(kept.astype("float32"), theirs)
+
+
+def test_what_is_given_out_is_nobody_elses():
+    tensor = convert_to_tensor(BASE)
+    variable = backend.Variable(tensor)
+    for given in (
+        ops.convert_to_numpy(tensor),
+        ops.convert_to_numpy(variable),
+        tensor.numpy(),
+        variable.numpy(),
+        np.array(tensor),
+        np.asarray(tensor, "float64"),
+        copy.deepcopy(tensor).numpy(),
+        ops.convert_to_numpy(ops.broadcast_to(tensor, (2, 2, 3))),
+        ops.convert_to_numpy(ops.transpose(tensor)),
+    ):
+        given[...] = 5
+    np.testing.assert_array_equal(tensor, BASE)
+    np.testing.assert_array_equal(variable, BASE)
     with pytest.raises(ValueError, match="read-only"):
         np.asarray(tensor)[0] = 5
+
+
+def test_a_mask_is_not_lost():
+    with pytest.raises(ValueError, match="filled"):
+        convert_to_tensor(np.ma.array(BASE, mask=BASE > 2))
+
+
+def test_a_small_part_does_not_keep_the_whole():
+    whole = convert_to_tensor(np.ones((100, 100), "float32"))
+    memory = weakref.ref(value_of(whole))
+    ready, lazy = whole[0], ops.transpose(whole)[:, 3:4]
+    np.asarray(lazy)
+    del whole
+    gc.collect()
+    assert memory() is None
+    np.testing.assert_array_equal(ready, np.ones(100))
+    np.testing.assert_array_equal(lazy, np.ones((100, 1)))
+
+
+def test_a_variable_keeps_what_the_runtime_can_take():
+    variable = backend.Variable(BASE)
+    variable.assign(ops.transpose(ops.transpose(variable) + 1.0))
+    assert value_of(variable.value).flags.carray
+    np.testing.assert_array_equal(variable, BASE + 1)
 
 
 def test_an_openvino_output_or_tensor_is_taken():

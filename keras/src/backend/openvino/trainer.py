@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 
 from keras.src import backend
@@ -5,6 +7,7 @@ from keras.src import callbacks as callbacks_module
 from keras.src import tree
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import symbolic
 from keras.src.backend.openvino.tensor import value_of
 from keras.src.trainers import trainer as base_trainer
@@ -70,7 +73,9 @@ class OpenVINOTrainer(base_trainer.Trainer):
     def _compiled(self, step):
         """`step` as a compiled model, unless it has to run op by op."""
         if self.run_eagerly or not self.jit_compile:
-            return lambda data: step(tree.map_structure(_to_tensor, data))
+            return lambda data: tree.map_structure(
+                _copied, step(tree.map_structure(_to_tensor, data))
+            )
         inputs = getattr(self, "inputs", None) or ()
         specs = [x.shape for x in tree.flatten(inputs)]
         return jit(step, self.dtype_policy.compute_dtype, specs)
@@ -225,8 +230,15 @@ def _to_array(x):
     return backend.convert_to_tensor(x)
 
 
+def _copied(x):
+    """A copy: a model may return an input, a weight, or one tensor twice."""
+    if isinstance(x, (OpenVINOKerasTensor, backend.Variable)):
+        return concrete(backend.convert_to_numpy(x))
+    return copy.copy(x)
+
+
 def _to_numpy(x):
-    # Not a copy: nobody else has the arrays that a step returns.
+    # Not a copy: nobody else has the arrays that a step of `_compiled` returns.
     return value_of(x) if isinstance(x, OpenVINOKerasTensor) else x
 
 

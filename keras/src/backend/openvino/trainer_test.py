@@ -1,0 +1,84 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from keras.src import layers
+from keras.src import models
+from keras.src import ops
+from keras.src.backend.openvino.tensor import value_of
+
+
+def ones(*shape):
+    return np.ones(shape, "float32")
+
+
+class Leaky(models.Model):
+    """Returns what it keeps: an input, a weight, a constant, one tensor twice.
+
+    Its outputs are as long as a batch of three.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.weight = self.add_weight(shape=(3,), initializer="ones")
+        self.constant = ops.convert_to_tensor(ones(3))
+
+    def build(self, input_shape):
+        pass
+
+    def call(self, x):
+        doubled = 2.0 * x
+        return {
+            "input": x,
+            "variable": self.weight,
+            "weight": ops.convert_to_tensor(self.weight),
+            "view": ops.expand_dims(self.weight, 0)[0],
+            "constant": self.constant,
+            "twice": [doubled, doubled],
+        }
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False])
+@pytest.mark.parametrize("method", ["predict", "predict_on_batch"])
+def test_what_predict_gives_is_the_users(method, run_eagerly):
+    model = Leaky()
+    model.compile(run_eagerly=run_eagerly)
+    x = ones(3)
+    arguments = {"verbose": 0} if method == "predict" else {}
+    for _ in range(2):
+        results = getattr(model, method)(x, **arguments)
+        arrays = [x, value_of(model.weight.value), value_of(model.constant)]
+        given = [results[k] for k in results if k != "twice"]
+        given += results["twice"]
+        for pair in itertools.combinations(arrays + given, 2):
+            assert not np.shares_memory(*pair)
+        for array, expected in zip(given, [1, 1, 1, 1, 1, 2, 2]):
+            assert array.__class__ is np.ndarray
+            np.testing.assert_array_equal(array, expected * ones(3))
+            array[...] = 7
+    np.testing.assert_array_equal(model.weight, ones(3))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda x: x.astype(">f4"),
+        np.asfortranarray,
+        lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+        lambda x: x[::-1][::-1],
+        np.matrix,
+    ],
+)
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_arrays_of_any_layout(given, run_eagerly):
+    model = models.Sequential([layers.Input((3,)), layers.Dense(2)])
+    model.compile(loss="mse", run_eagerly=run_eagerly)
+    x = np.arange(12, dtype="float32").reshape(4, 3)
+    y = x @ np.asarray(model.layers[0].kernel)
+    np.testing.assert_allclose(model.predict(given(x), verbose=0), y, rtol=1e-5)
+    np.testing.assert_allclose(model.predict_on_batch(given(x)), y, rtol=1e-5)
+    loss = model.evaluate(given(x), given(y + 1), verbose=0)
+    np.testing.assert_allclose(loss, 1, rtol=1e-5)
+    loss = model.test_on_batch(given(x), given(y + 1))
+    np.testing.assert_allclose(loss, 1, rtol=1e-5)
