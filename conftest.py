@@ -9,10 +9,14 @@ here are imported as `fork.src.ops.numpy_test`.
 import contextlib
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "openvino")
+# The release's switch for the tests of `keras.applications`, which download
+# the weights of each model: "" runs them.
+os.environ.setdefault("SKIP_APPLICATIONS_TESTS", "1")
 
 # Where both are installed, TensorFlow crashes if torch comes after it.
 with contextlib.suppress(ImportError):
@@ -129,6 +133,14 @@ class Suite:
             nodeid = f"keras/{inner.as_posix()}"
             return TestFile.from_parent(parent, path=module_path, nodeid=nodeid)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_generate_tests(self, metafunc):
+        # The processes of pytest-xdist must agree on the ids.
+        for mark in metafunc.definition.iter_markers("parametrize"):
+            ids = mark.kwargs.get("ids")
+            if callable(ids):
+                mark.kwargs["ids"] = without_addresses(ids)
+
     def pytest_collection_modifyitems(self, items):
         untrainable = pytest.mark.skipif(
             BACKEND in ("numpy", "openvino"),
@@ -158,6 +170,19 @@ class Suite:
             path, line, _ = item.location
             report.longrepr = (path, line, f"{peer} is not installed")
         return report
+
+
+def without_addresses(ids):
+    """The function `ids`, less the addresses in the ids that it gives.
+
+    scikit-learn's show estimators, and these the functions they were given.
+    """
+
+    def stable(value):
+        name = ids(value)
+        return name and re.sub("at0x[0-9a-f]+", "", name)
+
+    return stable
 
 
 def missing_peer(error):
