@@ -4,7 +4,7 @@ import functools
 import operator
 
 from keras.src import tree
-from keras.src.backend.openvino.dtypes import is_float
+from keras.src.backend.openvino.dtypes import is_inexact
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
@@ -17,9 +17,9 @@ _HALVES = ("float16", "bfloat16")
 
 
 def to_float(x):
-    """`x` as a tensor; integers and bool become `floatx`."""
+    """`x` as a float or complex tensor; others become `floatx`."""
     x = convert_to_tensor(x)
-    return x if is_float(x.dtype) else cast(x, result_type(x.dtype, float))
+    return x if is_inexact(x.dtype) else cast(x, result_type(x.dtype, float))
 
 
 def unary(type, x, **attributes):
@@ -56,6 +56,16 @@ def in_float32(op):
         )
 
     return computed
+
+
+def refuse_complex(op, *operands):
+    """Raises a `TypeError` for an op that complex numbers have no order for."""
+    for x in operands:
+        dtype = getattr(x, "dtype", x.__class__.__name__)
+        if "complex" in str(dtype):
+            raise TypeError(
+                f"`{op}` does not take complex numbers. Received: {dtype}"
+            )
 
 
 def canonical_axes(axis, ndim):

@@ -12,12 +12,13 @@ from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 
 
-def composite(name, kernel, **traits):
+def composite(name, kernel, takes_complex=False, **traits):
     """Registers the decorated formula as the graph of a new node type.
 
     Args:
         name: a name that OpenVINO's opset does not have.
         kernel: called with the input arrays and the attributes as keywords.
+        takes_complex: whether kernel and formula hold for complex numbers.
         **traits: what else `registry.register` takes.
 
     Returns:
@@ -31,6 +32,8 @@ def composite(name, kernel, **traits):
             tensors = map(OpenVINOKerasTensor, inputs)
             return formula(*tensors, **attributes).output.get_node()
 
+        if takes_complex:
+            traits["complex"] = formula
         register(name, kernel, formula=build, **traits)
         return functools.wraps(formula)(functools.partial(apply, name))
 

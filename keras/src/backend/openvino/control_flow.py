@@ -18,13 +18,13 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.custom import Operations
-from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
 from keras.src.backend.openvino.tensor import symbolic
+from keras.src.backend.openvino.tensor import symbolic_of
 
 
 def _to_tensors(structure):
@@ -104,9 +104,10 @@ def _register(node):
 
 def _pack(structure, outputs):
     """The tensors of `outputs` in the places of those of `structure`."""
-    tensors = (OpenVINOKerasTensor(output) for output in outputs)
+    outputs = iter(outputs)
     return tree.map_structure(
-        lambda x: None if x is None else next(tensors), structure
+        lambda x: None if x is None else symbolic_of(x.dtype, next(outputs)),
+        structure,
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 import keras
 from keras.src import ops
 from keras.src import tree
-from keras.src.backend.openvino import graph
+from keras.src.backend.openvino import tensor
 from keras.src.backend.openvino.core import Variable
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.testing import run_compiled
@@ -245,7 +245,7 @@ def test_a_body_that_makes_tensors_of_known_values():
     known = ops.convert_to_tensor(np.arange(6, dtype="float32").reshape(2, 3))
 
     def f(x):
-        graph.infer.cache_clear()  # what it builds is not of the body
+        tensor.infer.cache_clear()  # what it builds is not of the body
         return ops.fori_loop(0, 2, lambda i, x: x + ops.sum(known, axis=0), x)
 
     check(f, [X], [X + 2 * np.array([3, 5, 7])])

@@ -12,8 +12,13 @@ import numpy as np
 import openvino as ov
 
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
+from keras.src.backend.openvino.dtypes import PART_DTYPES
+from keras.src.backend.openvino.dtypes import complex_of
+from keras.src.backend.openvino.dtypes import from_pairs
+from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import to_array
+from keras.src.backend.openvino.dtypes import to_pairs
 from keras.src.backend.openvino.registry import find
 
 
@@ -52,14 +57,17 @@ class Operation(ov.Op):
         inputs: a list of `openvino.Output`.
         name: the name of the operation, as it is registered.
         attributes: a dict of its attributes.
+        complex_inputs: the places of the inputs that are pairs and stand for
+            complex numbers.
         keeper: the `Operations` to keep it; without, it lives for ever.
     """
 
-    def __init__(self, inputs, name, attributes, keeper=None):
+    def __init__(self, inputs, name, attributes, complex_inputs, keeper=None):
         super().__init__(self if keeper is None else None)
         self._keeper = weakref.ref(keeper) if keeper else None
         self.operation = name  # `name` is OpenVINO's own
         self.attributes = attributes
+        self.complex_inputs = complex_inputs
         self.set_arguments(inputs)
         self.constructor_validate_and_infer_types()
         if keeper is not None:
@@ -68,29 +76,45 @@ class Operation(ov.Op):
     def validate_and_infer_types(self):
         rule = find(self.operation).rule
         specs = [_spec(self, i) for i in range(self.get_input_size())]
-        for index, (dtype, shape) in enumerate(rule(*specs, **self.attributes)):
+        outputs = rule(*specs, **self.attributes)
+        self.dtypes = [dtype for dtype, _ in outputs]
+        for index, (dtype, shape) in enumerate(outputs):
             dims = [-1 if dim is None else dim for dim in shape]
+            if is_complex(dtype):
+                dtype = PART_DTYPES[dtype]
+                dims.append(2)
             self.set_output_type(
                 index, OPENVINO_DTYPES[dtype], ov.PartialShape(dims)
             )
 
     def clone_with_new_inputs(self, inputs):
         keeper = self._keeper and self._keeper()
-        return Operation(inputs, self.operation, self.attributes, keeper)
+        return Operation(
+            inputs,
+            self.operation,
+            self.attributes,
+            self.complex_inputs,
+            keeper,
+        )
 
     def has_evaluate(self):
         return True
 
     def evaluate(self, outputs, inputs):
         kernel = find(self.operation).kernel
-        arrays = [to_array(tensor) for tensor in inputs]
+        arrays = [
+            from_pairs(array) if index in self.complex_inputs else array
+            for index, array in enumerate(map(to_array, inputs))
+        ]
         if outputs[0].element_type in _HALVES:
             arrays = [_widened(array) for array in arrays]
         with np.errstate(all="ignore"):
             results = kernel(*arrays, **self.attributes)
             if not isinstance(results, tuple):
                 results = (results,)
-            for tensor, result in zip(outputs, results):
+            for tensor, dtype, result in zip(outputs, self.dtypes, results):
+                if is_complex(dtype):
+                    result = to_pairs(result.astype(dtype))
                 tensor.shape = result.shape
                 to_array(tensor)[...] = result
         return True
@@ -108,4 +132,7 @@ def _widened(array):
 def _spec(node, index):
     shape = node.get_input_partial_shape(index)
     dims = [None if dim.is_dynamic else dim.get_length() for dim in shape]
-    return ov_to_keras_type(node.get_input_element_type(index)), tuple(dims)
+    dtype = ov_to_keras_type(node.get_input_element_type(index))
+    if index in node.complex_inputs:
+        return complex_of(dtype), tuple(dims[:-1])
+    return dtype, tuple(dims)

@@ -35,9 +35,14 @@ _NAMES_OF_OPENVINO = {
 }
 _KERAS_NAMES = {ov_type: name for name, ov_type in OPENVINO_DTYPES.items()}
 
+# Complex dtypes, which OpenVINO does not have, and the dtype of their parts: in
+# its graphs a complex tensor is one of pairs in a last dim of two.
+PART_DTYPES = {"complex64": "float32", "complex128": "float64"}
+_COMPLEX_NAMES = {part: name for name, part in PART_DTYPES.items()}
+
 NUMPY_DTYPES = {
     name: np.dtype(getattr(ml_dtypes, name, name))
-    for name in OPENVINO_DTYPES
+    for name in (*OPENVINO_DTYPES, *PART_DTYPES)
     if name != "string"
 }
 
@@ -78,7 +83,12 @@ def ov_to_keras_type(ov_type):
 
 
 def ov_name(dtype):
-    """OpenVINO's name of a Keras dtype, as node attributes spell it."""
+    """OpenVINO's name of a Keras dtype, as node attributes spell it.
+
+    A complex dtype keeps its own: what reads it is a rule in `complex`.
+    """
+    if dtype in PART_DTYPES:
+        return dtype
     try:
         return OPENVINO_DTYPES[dtype].to_string()
     except KeyError:
@@ -89,7 +99,7 @@ def ov_name(dtype):
 
 def from_ov_name(name):
     """The Keras dtype that a node attribute such as `"f32"` names."""
-    return _NAMES_OF_OPENVINO[name]
+    return name if name in PART_DTYPES else _NAMES_OF_OPENVINO[name]
 
 
 def numpy_dtype(dtype):
@@ -117,7 +127,7 @@ def result_type(*dtypes):
 
     Args:
         *dtypes: Keras dtype names, or the Python types `int` and `float`,
-            which take part as weak types.
+            which take part as weak types, and `complex`.
 
     Returns:
         A Keras dtype name.
@@ -128,14 +138,36 @@ def result_type(*dtypes):
 @functools.lru_cache(maxsize=4096)
 def _result_type(floatx_name, *dtypes):
     narrow = keras_dtypes.result_type(*dtypes)
-    if not any(d in ("int64", "uint64", "float64") for d in dtypes):
+    if not any(d in _WIDE_DTYPES for d in dtypes):
         return narrow
     nodes = {
         keras_dtypes._respect_weak_type(*keras_dtypes._dtype_and_weaktype(d))
         for d in dtypes
     }
     wide = keras_dtypes._least_upper_bound(*nodes)
-    return wide if wide in OPENVINO_DTYPES else narrow
+    return wide if wide in NUMPY_DTYPES else narrow
+
+
+_WIDE_DTYPES = ("int64", "uint64", "float64", "complex128")
+
+
+def is_complex(dtype):
+    return dtype in PART_DTYPES
+
+
+def is_inexact(dtype):
+    """Whether a dtype is a float's or complex, as NumPy's `inexact`."""
+    return dtype in FLOAT_DTYPES or dtype in PART_DTYPES
+
+
+def complex_of(dtype):
+    """The complex dtype whose parts have the float dtype `dtype`."""
+    return _COMPLEX_NAMES[dtype]
+
+
+def part_dtype(dtype):
+    """The dtype of the parts of a complex dtype, else the dtype itself."""
+    return PART_DTYPES.get(dtype, dtype)
 
 
 def is_float(dtype):
@@ -159,6 +191,12 @@ def standardize(dtype):
         return standardize_dtype(dtype)
 
 
+def real_part_for(array, dtype):
+    """`array`, or its real part where `dtype` is real, as casts take it."""
+    is_cut = array.dtype.kind == "c" and dtype.kind not in "cb"
+    return array.real if is_cut else array
+
+
 def own_array(x, dtype=None):
     """A `numpy.ndarray` of its own with the values of an array.
 
@@ -170,8 +208,9 @@ def own_array(x, dtype=None):
         x: an array.
         dtype: a Keras dtype; by default that of `x`.
     """
+    dtype = numpy_dtype(dtype or x.dtype.name)
     with np.errstate(all="ignore"):
-        return np.array(x, dtype=numpy_dtype(dtype or x.dtype.name), order="C")
+        return np.array(real_part_for(x, dtype), dtype=dtype, order="C")
 
 
 def for_runtime(array):
@@ -187,8 +226,22 @@ def without_base(array):
     return own_array(array)
 
 
+def to_pairs(array):
+    """A complex `numpy.ndarray` as one of floats with a last dim of two."""
+    array = np.asarray(array, order="C")
+    return array[..., None].view(array.real.dtype)
+
+
+def from_pairs(array):
+    """The complex `numpy.ndarray` of one of floats with a last dim of two."""
+    array = np.asarray(array, order="C")
+    return array.view(numpy_dtype(complex_of(array.dtype.name)))[..., 0]
+
+
 def to_ov_tensor(array):
     """An `openvino.Tensor` on the memory of a `numpy.ndarray`."""
+    if array.dtype.kind == "c":
+        array = to_pairs(array)
     array = for_runtime(array)
     name = array.dtype.name
     if name in BIT_CARRIERS:

@@ -5,7 +5,6 @@ adds a rule for each node type (a gradient, a cost) has one place to stand.
 """
 
 import contextlib
-import functools
 import re
 import weakref
 
@@ -20,6 +19,7 @@ from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import for_runtime
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import to_ov_tensor
+from keras.src.backend.openvino.dtypes import to_pairs
 from keras.src.backend.openvino.registry import find
 
 _factory = NodeFactory("opset16")
@@ -107,7 +107,6 @@ def topological_order(nodes):
     return order
 
 
-@functools.lru_cache(maxsize=16384)
 def infer(type, attributes, specs):
     """The `(dtype, shape)` of each output; the shape `None` if not static."""
     # In a trace of its own: a loop that is being traced would take the nodes
@@ -147,13 +146,15 @@ def build(type, inputs, attributes):
     return node(type, inputs, attributes) if mended is None else mended
 
 
-def node(type, inputs, attributes):
+def node(type, inputs, attributes, complex_inputs=()):
     """A single OpenVINO node, as `build`, whatever a device makes of it."""
     try:
         if find(type).rule:
             trace = current_trace()
             keeper = trace.operations if trace is not None else None
-            node = custom.Operation(inputs, type, attributes, keeper)
+            node = custom.Operation(
+                inputs, type, attributes, complex_inputs, keeper
+            )
         else:
             first = type in _FIRST_VERSION
             factory = _first_factory if first else _factory
@@ -198,8 +199,10 @@ def constant(array):
     """The `openvino.Output` of a new Constant that shares `array`'s memory.
 
     bfloat16 and float8, which OpenVINO's bindings do not know from NumPy, are
-    copied.
+    copied. Complex numbers become pairs.
     """
+    if array.dtype.kind == "c":
+        array = to_pairs(array)
     if array.dtype.name in BIT_CARRIERS:
         tensor = to_ov_tensor(array)
         return ov.op.Constant(tensor, shared_memory=False).output(0)

@@ -5,6 +5,7 @@ import numpy as np
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import plans
 from keras.src.backend.openvino.dtypes import NUMPY_DTYPES
+from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import without_base
 from keras.src.backend.openvino.registry import find
 
@@ -92,6 +93,14 @@ def _worth_compiling(order):
         count = find(node.type).work
         if count:
             work += count(node)
-    return work >= COMPILED_WORK and all(
-        dtype in _COMPILED_DTYPES for node in order for dtype, _ in node.outputs
+    return (
+        work >= COMPILED_WORK
+        and not any(
+            dtype not in _COMPILED_DTYPES
+            for node in order
+            for dtype, _ in node.outputs
+        )
+        and not any(
+            is_complex(dtype) for node in order for dtype, _ in node.specs
+        )
     )

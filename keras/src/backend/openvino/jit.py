@@ -14,6 +14,8 @@ from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import NUMPY_NAMES
+from keras.src.backend.openvino.dtypes import from_pairs
+from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
@@ -193,6 +195,7 @@ class _Compiled:
             results = [leaf.output for leaf in leaves if is_symbolic(leaf)]
         # What does not depend on the arguments is known by now.
         self._known = [None if is_symbolic(x) else (x,) for x in leaves]
+        self._dtypes = [leaf.dtype for leaf in leaves if is_symbolic(leaf)]
         parameters = inputs + [tensor for _, tensor in mapping]
         self._executable = device.compile_model(
             results,
@@ -215,7 +218,7 @@ class _Compiled:
     def __call__(self, arrays):
         arrays = arrays + [value_of(v._value) for v in self._state]
         tensors = self._executable([to_ov_tensor(array) for array in arrays])
-        results = iter([concrete(to_array(tensor)) for tensor in tensors])
+        results = iter(map(_result, tensors, self._dtypes))
         leaves = [
             next(results) if x is None else _copy(*x) for x in self._known
         ]
@@ -230,6 +233,11 @@ def _without_variables(structure):
     return tree.map_structure(
         lambda x: x.value if isinstance(x, KerasVariable) else x, structure
     )
+
+
+def _result(tensor, dtype):
+    array = to_array(tensor)
+    return concrete(from_pairs(array) if is_complex(dtype) else array)
 
 
 def _copy(leaf):

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras.src.backend.openvino.dtypes import from_ov_name
 from keras.src.backend.openvino.dtypes import numpy_dtype
+from keras.src.backend.openvino.dtypes import real_part_for
 
 # ---------------------------------------------------------------- arithmetic
 
@@ -36,7 +37,9 @@ def power(x1, x2):
 
 def convert(x, destination_type):
     dtype = numpy_dtype(from_ov_name(destination_type))
-    return x != 0 if dtype.kind == "b" else x.astype(dtype)
+    return (
+        x != 0 if dtype.kind == "b" else real_part_for(x, dtype).astype(dtype)
+    )
 
 
 def round_to_whole(x, mode="half_to_even"):
@@ -51,6 +54,8 @@ def clamp(x, min, max):
 
 
 def is_inf(x, detect_negative=True, detect_positive=True):
+    if detect_negative and detect_positive:
+        return np.isinf(x)
     return (np.isposinf(x) & detect_positive) | (
         np.isneginf(x) & detect_negative
     )
@@ -130,7 +135,8 @@ def l1(x, axis, keepdims):
 
 
 def l2(x, axis, keepdims):
-    return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+    square = (x * x.conj()).real if x.dtype.kind == "c" else x * x
+    return np.sqrt(np.sum(square, axis=axis, keepdims=keepdims))
 
 
 def cum_sum(x, axis, exclusive=False, reverse=False):

@@ -14,9 +14,15 @@ from keras.src.backend.openvino.common import in_float32
 from keras.src.backend.openvino.common import reduction
 from keras.src.backend.openvino.common import shape
 from keras.src.backend.openvino.common import to_float
-from keras.src.backend.openvino.dtypes import is_float
+from keras.src.backend.openvino.complex import join
+from keras.src.backend.openvino.complex import parts
+from keras.src.backend.openvino.dtypes import complex_of
+from keras.src.backend.openvino.dtypes import is_inexact
 from keras.src.backend.openvino.dtypes import numpy_dtype
+from keras.src.backend.openvino.dtypes import part_dtype
 from keras.src.backend.openvino.numpy import absolute
+from keras.src.backend.openvino.numpy import concatenate
+from keras.src.backend.openvino.numpy import conj
 from keras.src.backend.openvino.numpy import expand_dims
 from keras.src.backend.openvino.numpy import identity
 from keras.src.backend.openvino.numpy import matmul
@@ -64,7 +70,7 @@ def _one_by_one(function, rule, arrays, attributes):
     """
     specs = [(array.dtype.name, array.shape) for array in arrays]
     outputs = tuple(
-        np.full(dims, np.nan if is_float(dtype) else 0, numpy_dtype(dtype))
+        np.full(dims, np.nan if is_inexact(dtype) else 0, numpy_dtype(dtype))
         for dtype, dims in rule(*specs, **attributes)
     )
     batch = np.broadcast_shapes(*[array.shape[:-2] for array in arrays])
@@ -120,7 +126,11 @@ def _broadcast(dims1, dims2):
 
 def _symmetrised(a):
     """JAX takes the symmetric part, where LAPACK looks at one triangle."""
-    return (a + np.swapaxes(a, -1, -2)) / 2
+    return (a + _transposed(a)) / 2
+
+
+def _transposed(a):
+    return np.swapaxes(a, -1, -2).conj()
 
 
 _register("Cholesky", lambda a: np.linalg.cholesky(_symmetrised(a)), _same)
@@ -133,40 +143,38 @@ def cholesky(a, upper=False):
             "`cholesky` takes positive definite matrices; at least one of "
             f"those in `x` is not. Received: x.shape={factor.shape}"
         )
-    return swapaxes(factor, -1, -2) if upper else factor
+    return conj(swapaxes(factor, -1, -2)) if upper else factor
 
 
 def cholesky_inverse(a, upper=False):
     a = to_float(a)
     unit = identity(shape(a)[-1], dtype=a.dtype)
     inverse = _compute("SolveTriangular", a, unit, lower=not upper)
-    transposed = swapaxes(inverse, -1, -2)
+    transposed = conj(swapaxes(inverse, -1, -2))
     if upper:
         return matmul(inverse, transposed)
     return matmul(transposed, inverse)
 
 
-def _eigenvalues_rule(spec):
-    dtype, dims = spec
-    return [(dtype, dims[:-1]), spec]
-
-
 def _eig(a):
-    if np.array_equal(a, np.swapaxes(a, -1, -2)):
+    if np.array_equal(a, _transposed(a)):
         return tuple(np.linalg.eigh(a))
-    values, vectors = np.linalg.eig(a)
-    if values.dtype.kind == "c":
-        raise NotImplementedError(
-            "`eig` finds complex eigenvalues, and OpenVINO has no complex "
-            "dtype. It takes matrices with real eigenvalues."
-        )
-    return values, vectors
+    return tuple(np.linalg.eig(a))
 
 
-_register("Eig", _eig, _eigenvalues_rule)
-_register(
-    "Eigh", lambda a: tuple(np.linalg.eigh(_symmetrised(a))), _eigenvalues_rule
-)
+def _eig_rule(spec):
+    dtype, dims = spec
+    dtype = complex_of(part_dtype(dtype))
+    return [(dtype, dims[:-1]), (dtype, dims)]
+
+
+def _eigh_rule(spec):
+    dtype, dims = spec
+    return [(part_dtype(dtype), dims[:-1]), spec]
+
+
+_register("Eig", _eig, _eig_rule)
+_register("Eigh", lambda a: tuple(np.linalg.eigh(_symmetrised(a))), _eigh_rule)
 
 
 def eig(x):
@@ -234,14 +242,14 @@ def _svd_rule(spec, full_matrices):
     rows, columns = (m, n) if full_matrices else (k, k)
     return [
         (dtype, (*batch, m, rows)),
-        (dtype, (*batch, k)),
+        (part_dtype(dtype), (*batch, k)),
         (dtype, (*batch, columns, n)),
     ]
 
 
 def _singular_values_rule(spec):
     dtype, (*batch, m, n) = spec
-    return [(dtype, (*batch, _smaller(m, n)))]
+    return [(part_dtype(dtype), (*batch, _smaller(m, n)))]
 
 
 _register("Svd", _svd, _svd_rule)
@@ -273,8 +281,24 @@ def det(a):
     return _compute("Det", a)
 
 
+def _complex_inverse(x, adjoint):
+    """That of a real matrix of twice the size.
+
+    Its blocks multiply as the complex numbers do.
+    """
+    real, imaginary = parts(x)
+    size = shape(x)[-1]
+    blocks = [[real, -imaginary], [imaginary, real]]
+    rows = [concatenate(row, axis=-1) for row in blocks]
+    inverse = apply("Inverse", concatenate(rows, axis=-2), adjoint=adjoint)
+    columns = inverse[..., :size]
+    return join(columns[..., :size, :], columns[..., size:, :])
+
+
 _inverse_kernel = _kernel(np.linalg.inv, _same)
-register("Inverse", lambda a, adjoint: _inverse_kernel(a))
+register(
+    "Inverse", lambda a, adjoint: _inverse_kernel(a), complex=_complex_inverse
+)
 
 
 @in_float32
@@ -417,7 +441,8 @@ def _vector_norm(x, ord, axes, keepdims):
             f"Received: ord={ord!r}"
         )
     if ord == 0:
-        return reduction("ReduceSum", cast(x != 0, x.dtype), axes, keepdims)
+        is_any = cast(x != 0, part_dtype(x.dtype))
+        return reduction("ReduceSum", is_any, axes, keepdims)
     powers = reduction("ReduceSum", absolute(x) ** ord, axes, keepdims)
     return powers ** (1 / ord)
 

@@ -50,6 +50,7 @@ from keras.src.backend.openvino.registry import find
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
+from keras.src.backend.openvino.tensor import complex_tensor
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import is_symbolic
@@ -330,6 +331,13 @@ def _parts(x):
             f"Received: {real.dtype} and {imaginary.dtype}"
         )
     return promote(real, imaginary)
+
+
+def _get_complex_tensor_from_tuple(x):
+    """The complex tensor of its parts: what `keras.ops.polar` asks for."""
+    real, imaginary = _parts(x)
+    dtype = "float64" if real.dtype == "float64" else "float32"
+    return complex_tensor(cast(real, dtype), cast(imaginary, dtype))
 
 
 def _complex_fourier_kernel(x, node, axes, size=()):

@@ -302,13 +302,6 @@ def test_complex_operands_are_checked(x):
         ov_math.fft(x)
 
 
-def test_complex_dtypes_are_refused():
-    with pytest.raises(TypeError, match="no dtype complex64"):
-        ops.view_as_complex(normal(3, 2))
-    with pytest.raises(TypeError, match="complex128"):
-        ops.view_as_real(np.ones(3) + 1j)
-
-
 def hann(length, size):
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
     before = (size - length) // 2

@@ -21,15 +21,19 @@ from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.common import in_float32
 from keras.src.backend.openvino.common import polynomial
 from keras.src.backend.openvino.common import reduction
+from keras.src.backend.openvino.common import refuse_complex
 from keras.src.backend.openvino.common import shape as dims_of
 from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.common import unary
 from keras.src.backend.openvino.composite import composite
 from keras.src.backend.openvino.control_flow import vectorized_map
+from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import is_float
+from keras.src.backend.openvino.dtypes import is_inexact
 from keras.src.backend.openvino.dtypes import is_integer
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import ov_name
+from keras.src.backend.openvino.dtypes import part_dtype
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
 from keras.src.backend.openvino.registry import register
@@ -100,13 +104,23 @@ def _is_known_number(x):
     return not math.isnan(node.get_data().item())
 
 
-@composite("Expm1", np.expm1)
+@composite("Expm1", np.expm1, takes_complex=True)
 def _expm1(x):
     half = tanh(0.5 * x)  # exact near 0, where 1 would swallow x
     return where(absolute(x) < 0.5, 2 * half / (1 - half), exp(x) - 1)
 
 
-@composite("Log1p", np.log1p)
+def _log1p_kernel(x):
+    if x.dtype.kind != "c":
+        return np.log1p(x)
+    # NumPy's adds the 1, which swallows what is small.
+    a, b = x.real, x.imag
+    near = np.log1p(a * (a + 2) + b * b) / 2
+    size = np.where(np.abs(x) < 0.5, near, np.log(np.hypot(1 + a, b)))
+    return size + 1j * np.arctan2(b, 1 + a)
+
+
+@composite("Log1p", _log1p_kernel)
 def _log1p(x):
     near = 2 * apply("Atanh", x / (x + 2))
     return where(absolute(x) < 0.5, near, log(1 + x))
@@ -399,7 +413,7 @@ def _cum_prod_kernel(x, axis):
     return np.cumprod(x, axis=axis, dtype=x.dtype)
 
 
-@composite("CumProd", _cum_prod_kernel)
+@composite("CumProd", _cum_prod_kernel, takes_complex=True)
 def _cum_prod(x, axis):
     dim = x.shape[axis]
     doublings = 31 if dim is None else builtins.max(dim - 1, 0).bit_length()
@@ -422,7 +436,7 @@ def _correlate_kernel(x1, x2, mode):
     return np.correlate(x1, x2, mode)
 
 
-@composite("Correlate", _correlate_kernel)
+@composite("Correlate", _correlate_kernel, takes_complex=True)
 def _correlate(x1, x2, mode):
     n, m = dims_of(x1)[0], dims_of(x2)[0]
     margin = [subtract(m, 1)]
@@ -430,7 +444,7 @@ def _correlate(x1, x2, mode):
     signal = apply("Pad", x1, margin, margin, zero, pad_mode="constant")
     # The CPU plugin has no Convolution with filters of unknown size.
     shifts = expand_dims(arange(n + m - 1), 1) + arange(m)
-    full = matmul(apply("Gather", signal, shifts, 0), x2)
+    full = matmul(apply("Gather", signal, shifts, 0), conj(x2))
     if mode == "full":
         return full
     shorter, length = minimum(n, m), maximum(n, m)
@@ -481,9 +495,9 @@ def _promote_numbers(x1, x2, *kinds):
 
 
 def _promote_integers(op, x1, x2):
-    """The operands in one dtype that is not a float's."""
+    """The operands in one dtype of integers, or bool."""
     x1, x2 = promote(x1, x2)
-    if is_float(x1.dtype):
+    if is_inexact(x1.dtype):
         raise TypeError(
             f"`{op}` takes integers or booleans. Received operands that "
             f"promote to {x1.dtype}."
@@ -556,7 +570,7 @@ def _extreme(x, axis, keepdims, initial, op):
         result = full(_reduced_dims(x, axes, keepdims), initial, x.dtype)
     elif x.dtype == "bool":
         result = apply(of_bool, x, axes, keep_dims=keepdims)
-    elif is_float(x.dtype):
+    elif is_inexact(x.dtype):
         result = of_floats(x, axes=axes, keep_dims=keepdims)
     else:
         result = of_integers(x, axes=axes, keep_dims=keepdims)
@@ -576,7 +590,7 @@ def _reduced_dims(x, axes, keepdims):
 def _without_nan(x, value):
     """`x` with `value` for NaN."""
     x = convert_to_tensor(x)
-    return where(isnan(x), value, x) if is_float(x.dtype) else x
+    return where(isnan(x), value, x) if is_inexact(x.dtype) else x
 
 
 def _window(n, op, value):
@@ -646,7 +660,7 @@ def _like(value, x):
 
 def _fill_value(dtype):
     """What JAX gives for an element that does not exist."""
-    if is_float(dtype):
+    if is_inexact(dtype):
         return math.nan
     if dtype == "bool":
         return True
@@ -667,7 +681,7 @@ def _take_kernel(x, indices, axis):
     return np.where(outside, fill, taken)
 
 
-@composite("TakeOrFill", _take_kernel)
+@composite("TakeOrFill", _take_kernel, takes_complex=True)
 def _take_or_fill(x, indices, axis):
     taken = gather(x, indices, axis)
     outside = _is_outside(indices, dims_of(x)[axis])
@@ -696,7 +710,7 @@ def _take_along_axis_kernel(x, indices, axis):
     return np.where(outside, fill, taken)
 
 
-@composite("TakeAlongAxis", _take_along_axis_kernel)
+@composite("TakeAlongAxis", _take_along_axis_kernel, takes_complex=True)
 def _take_along_axis(x, indices, axis):
     dim = dims_of(x)[axis]
     x, indices = (
@@ -767,7 +781,7 @@ register(
 register(
     "SLogDet",
     lambda x: tuple(np.linalg.slogdet(x)),
-    rule=lambda x: [(x[0], x[1][:-2])] * 2,
+    rule=lambda x: [(x[0], x[1][:-2]), (part_dtype(x[0]), x[1][:-2])],
 )
 
 
@@ -810,6 +824,8 @@ def amin(x, axis=None, keepdims=False):
 
 def angle(x):
     x = to_float(x)
+    if is_complex(x.dtype):
+        return apply("Angle", x)
     half_turn = cast(math.pi, x.dtype)
     return where(isnan(x), x, where(signbit(x), half_turn, 0))
 
@@ -975,6 +991,7 @@ def bartlett(x):
 
 
 def bincount(x, weights=None, minlength=0, sparse=False):
+    refuse_complex("bincount", x)
     if sparse:
         raise ValueError(
             "OpenVINO has no sparse tensors. Received: sparse=True"
@@ -1079,6 +1096,7 @@ def ceil(x):
 
 def clip(x, x_min, x_max):
     x = convert_to_tensor(x)
+    refuse_complex("clip", x, x_min, x_max)
     if x.dtype == "bool":
         x = cast(x, "int32")
     if x_min is not None:
@@ -1101,7 +1119,8 @@ def concatenate(xs, axis=0):
 
 
 def conj(x):
-    return convert_to_tensor(x)
+    x = convert_to_tensor(x)
+    return apply("Conjugate", x) if is_complex(x.dtype) else x
 
 
 def conjugate(x):
@@ -1118,15 +1137,17 @@ def corrcoef(x):
         x = apply("Reshape", x, (1, -1), special_zero=False)
         return squeeze(corrcoef(x))
     centred = x - mean(x, axis=-1, keepdims=True)
-    covariance = apply("MatMul", centred, centred, transpose_b=True)
-    norms = sqrt(sum(square(centred), axis=-1, keepdims=True))
+    covariance = apply("MatMul", centred, conj(centred), transpose_b=True)
+    norms = sqrt(sum(_squared_size(centred), axis=-1, keepdims=True))
     correlation = covariance / norms / apply("Transpose", norms, (1, 0))
+    if is_complex(x.dtype):
+        return correlation
     return clip(correlation, -1.0, 1.0)
 
 
 def correlate(x1, x2, mode="valid"):
     x1, x2 = promote(x1, x2)
-    if not is_float(x1.dtype):
+    if not is_inexact(x1.dtype):
         dtype = "float64" if x1.dtype == "int64" else floatx()
         x1, x2 = cast(x1, dtype), cast(x2, dtype)
     if x1.ndim != 1 or x2.ndim != 1:
@@ -1655,7 +1676,7 @@ def geomspace(start, stop, num=50, endpoint=True, dtype=None, axis=0):
     axis = canonical_axis(axis, start.ndim + 1)
     # Of the ratio to the start, so that both ends may be negative.
     exponents = linspace(
-        0.0, log(stop / start), num, endpoint, dtype="float64", axis=axis
+        0.0, log(stop / start), num, endpoint, dtype=start.dtype, axis=axis
     )
     result = expand_dims(start, axis) * exp(exponents)
     if endpoint and num > 1:
@@ -1682,6 +1703,7 @@ def hanning(x):
 
 def heaviside(x1, x2):
     x1, x2 = promote(x1, x2, float)
+    refuse_complex("heaviside", x1)
     step = cast(x1 > 0, x1.dtype)
     return where(isnan(x1), x1, where(x1 == 0, x2, step))
 
@@ -1744,6 +1766,9 @@ def _is_zero(k):
 
 
 def imag(x):
+    x = convert_to_tensor(x)
+    if is_complex(x.dtype):
+        return apply("Imaginary", x)
     return zeros_like(x)
 
 
@@ -1756,7 +1781,7 @@ def inner(x1, x2):
 
 def isclose(x1, x2, rtol=1e-5, atol=1e-8, equal_nan=False):
     x1, x2 = promote(x1, x2)
-    if not is_float(x1.dtype):
+    if not is_inexact(x1.dtype):
         x1, x2 = cast(x1, "float64"), cast(x2, "float64")
     near = absolute(x1 - x2) <= atol + rtol * absolute(x2)
     close = (near & isfinite(x2)) | (x1 == x2)
@@ -1782,22 +1807,24 @@ def isnan(x):
 
 
 def isneginf(x):
+    refuse_complex("isneginf", x)
     return _float_test("IsInf", x, False, detect_positive=False)
 
 
 def isposinf(x):
+    refuse_complex("isposinf", x)
     return _float_test("IsInf", x, False, detect_negative=False)
 
 
 def _float_test(type, x, of_integers, **attributes):
     x = convert_to_tensor(x)
-    if is_float(x.dtype):
+    if is_inexact(x.dtype):
         return apply(type, x, **attributes)
     return full_like(x, of_integers, "bool")
 
 
 def isreal(x):
-    return ones_like(x, "bool")
+    return imag(x) == 0
 
 
 def kaiser(x, beta):
@@ -1873,8 +1900,9 @@ def linspace(
 
 
 def _grid_ends(start, stop):
-    """Both in float64, which the result is rounded from, and in one shape."""
-    start, stop = cast(start, "float64"), cast(stop, "float64")
+    """Both in 64 bits, which the result is rounded from, and in one shape."""
+    wide = result_type(*_kinds(start, stop), "float64")
+    start, stop = cast(start, wide), cast(stop, wide)
     dims = dims_of(stop - start)
     return broadcast_to(start, dims), broadcast_to(stop, dims)
 
@@ -1883,7 +1911,7 @@ def _kinds(*operands):
     """What stands for each operand in a promotion."""
     return [
         x.__class__
-        if x.__class__ in (int, float)
+        if x.__class__ in (int, float, complex)
         else convert_to_tensor(x).dtype
         for x in operands
     ]
@@ -1918,6 +1946,7 @@ def log2(x):
 
 def logaddexp(x1, x2):
     x1, x2 = promote(x1, x2, float)
+    refuse_complex("logaddexp", x1)
     larger = maximum(x1, x2)
     difference = -absolute(x1 - x2)
     sum = larger + log1p(exp(difference))
@@ -1926,6 +1955,7 @@ def logaddexp(x1, x2):
 
 def logaddexp2(x1, x2):
     x1, x2 = promote(x1, x2, float)
+    refuse_complex("logaddexp2", x1)
     larger = maximum(x1, x2)
     difference = -absolute(x1 - x2)
     sum = larger + log1p(exp2(difference)) * (1 / math.log(2))
@@ -1950,8 +1980,9 @@ def logical_xor(x1, x2):
 
 def logspace(start, stop, num=50, endpoint=True, base=10, dtype=None, axis=0):
     dtype = dtype or result_type(*_kinds(start, stop), float)
-    exponents = linspace(start, stop, num, endpoint, axis=axis, dtype="float64")
-    return _to_grid_dtype(cast(base, "float64") ** exponents, dtype)
+    wide = result_type(*_kinds(start, stop, base), "float64")
+    exponents = linspace(start, stop, num, endpoint, axis=axis, dtype=wide)
+    return _to_grid_dtype(cast(base, wide) ** exponents, dtype)
 
 
 def matmul(x1, x2):
@@ -1979,7 +2010,7 @@ def max(x, axis=None, keepdims=False, initial=None):
 
 def maximum(x1, x2):
     x1, x2 = promote(x1, x2)
-    if is_float(x1.dtype):
+    if is_inexact(x1.dtype):
         return _nan_maximum(x1, x2)
     return apply("LogicalOr" if x1.dtype == "bool" else "Maximum", x1, x2)
 
@@ -2024,7 +2055,7 @@ def min(x, axis=None, keepdims=False, initial=None):
 
 def minimum(x1, x2):
     x1, x2 = promote(x1, x2)
-    if is_float(x1.dtype):
+    if is_inexact(x1.dtype):
         return _nan_minimum(x1, x2)
     return apply("LogicalAnd" if x1.dtype == "bool" else "Minimum", x1, x2)
 
@@ -2057,6 +2088,10 @@ def multiply(x1, x2):
 
 def nan_to_num(x, nan=0.0, posinf=None, neginf=None):
     x = convert_to_tensor(x)
+    if is_complex(x.dtype):
+        parts = (real(x), imag(x))
+        parts = [nan_to_num(part, nan, posinf, neginf) for part in parts]
+        return apply("Complex", *parts)
     if not is_float(x.dtype):
         return x
     limits = ml_dtypes.finfo(numpy_dtype(x.dtype))
@@ -2113,7 +2148,7 @@ def nanmin(x, axis=None, keepdims=False):
 
 def _nan_extreme(op, neutral, x, axis, keepdims):
     x = convert_to_tensor(x)
-    if not is_float(x.dtype):
+    if not is_inexact(x.dtype):
         return op(x, axis, keepdims)
     result = op(_without_nan(x, neutral), axis, keepdims)
     return where(all(isnan(x), axis, keepdims), math.nan, result)
@@ -2143,7 +2178,7 @@ def nansum(x, axis=None, keepdims=False):
 def nanvar(x, axis=None, keepdims=False):
     x = to_float(x)
     deviation = x - nanmean(x, axis, keepdims=True)
-    return nanmean(square(deviation), axis, keepdims)
+    return nanmean(_squared_size(deviation), axis, keepdims)
 
 
 def ndim(x):
@@ -2311,7 +2346,7 @@ def _ramp(edge, steps, count, axis):
         [count if i == axis else 1 for i in range(edge.ndim)],
     )
     ramp = to_float(edge) * steps / builtins.max(count, 1)
-    return cast(ramp if is_float(edge.dtype) else floor(ramp), edge.dtype)
+    return cast(floor(ramp) if is_integer(edge.dtype) else ramp, edge.dtype)
 
 
 _STATISTICS = {
@@ -2345,7 +2380,7 @@ def _fraction(percent):
 
 def power(x1, x2):
     x1, x2 = _promote_numbers(x1, x2)
-    if is_float(x1.dtype):
+    if is_inexact(x1.dtype):
         return apply("Power", x1, x2)
     return _integer_power(x1, x2)
 
@@ -2371,6 +2406,7 @@ def _quantile(x, q, axis, method, keepdims, skip_nan):
             f"`quantile` takes method {sorted(_INTERPOLATIONS)}. "
             f"Received: method={method}"
         )
+    refuse_complex("quantile", x, q)
     q = cast(q, "float64")
     axes = canonical_axes(axis, x.ndim)
     ordered = sort(_axes_last(x, axes), axis=-1)  # NaN comes last
@@ -2424,7 +2460,8 @@ def ravel(x):
 
 
 def real(x):
-    return convert_to_tensor(x)
+    x = convert_to_tensor(x)
+    return apply("Real", x) if is_complex(x.dtype) else x
 
 
 def reciprocal(x):
@@ -2520,7 +2557,7 @@ def rot90(array, k=1, axes=(0, 1)):
 
 def round(x, decimals=0):
     x = convert_to_tensor(x)
-    if not is_float(x.dtype):
+    if not is_inexact(x.dtype):
         return x if decimals >= 0 else _round_integers(x, decimals)
     if decimals == 0:
         return apply("Round", x, mode="half_to_even")
@@ -2570,7 +2607,7 @@ def sign(x):
 
 def signbit(x):
     x = convert_to_tensor(x)
-    if is_float(x.dtype):
+    if is_inexact(x.dtype):
         return _signbit(x)
     return zeros_like(x) if x.dtype == "bool" else x < 0
 
@@ -2668,7 +2705,7 @@ def std(x, axis=None, keepdims=False):
 
 @in_float32
 def _std(x, axis, keepdims):
-    return sqrt(var(x, axis, keepdims))
+    return sqrt(_var(x, axis, keepdims))
 
 
 def subtract(x1, x2):
@@ -2684,7 +2721,7 @@ def subtract(x1, x2):
 def sum(x, axis=None, keepdims=False):
     x = convert_to_tensor(x)
     total = _accumulated(x)
-    if is_float(x.dtype) or x.dtype == "bool":
+    if is_inexact(x.dtype) or x.dtype == "bool":
         return reduction("ReduceSum", total, axis, keepdims)
     axes = canonical_axes(axis, x.ndim)
     if not axes:
@@ -2850,7 +2887,7 @@ def true_divide(x1, x2):
 
 def trunc(x):
     x = convert_to_tensor(x)
-    return _trunc(x) if is_float(x.dtype) else x
+    return _trunc(x) if is_inexact(x.dtype) else x
 
 
 def unique(
@@ -2864,7 +2901,7 @@ def unique(
     fill_value=None,
 ):
     x = convert_to_tensor(x)
-    if axis is None and is_symbolic(x):
+    if axis is None and (is_symbolic(x) or is_complex(x.dtype)):
         values, index, inverse, counts = _unique_sorted(ravel(x))
     else:
         axes = () if axis is None else canonical_axes(axis, x.ndim)
@@ -2896,9 +2933,9 @@ def unique(
 
 
 def _unique_sorted(x):
-    """What the node Unique gives for one dim, NaN and no elements included.
+    """What the node Unique gives for one dim.
 
-    The CPU plugin takes neither.
+    The CPU plugin takes no NaN, no empty tensor and no complex numbers.
     """
     order = _arg_sort(x, axis=0)
     values = gather(x, order, 0)
@@ -2962,18 +2999,25 @@ def vander(x, N=None, increasing=False):
 
 
 def var(x, axis=None, keepdims=False):
-    return _var(to_float(x), axis, keepdims)
+    x = to_float(x)
+    return cast(_var(x, axis, keepdims), x.dtype)
 
 
 @in_float32
 def _var(x, axis, keepdims):
     deviation = x - mean(x, axis, keepdims=True)
-    return mean(square(deviation), axis, keepdims)
+    return mean(_squared_size(deviation), axis, keepdims)
+
+
+def _squared_size(x):
+    if is_complex(x.dtype):
+        return square(real(x)) + square(imag(x))
+    return square(x)
 
 
 def vdot(x1, x2):
     x1, x2 = promote(x1, x2)
-    return tensordot(ravel(x1), ravel(x2), 1)
+    return tensordot(ravel(conj(x1)), ravel(x2), 1)
 
 
 def vectorize(pyfunc, *, excluded=None, signature=None):

@@ -23,6 +23,8 @@ class Operation(typing.NamedTuple):
         work: called with a `graph.Node`; returns the multiply-adds that it
             takes, or what takes as long.
         layout: how a transpose moves behind it, see `layout`.
+        complex: called with what `tensor.apply` takes for complex operands in
+            a trace, returns what it returns, see `complex`.
     """
 
     kernel: typing.Callable | None = None
@@ -31,6 +33,7 @@ class Operation(typing.NamedTuple):
     mend: typing.Callable | None = None
     work: typing.Callable | None = None
     layout: typing.Callable | None = None
+    complex: typing.Callable | None = None
 
 
 # By the name of the node type.
@@ -50,6 +53,11 @@ def register(name, kernel=None, **traits):
     if name in OPERATIONS:
         raise ValueError(f"The node type {name} is registered already.")
     OPERATIONS[name] = Operation(kernel, **traits)
+
+
+def extend(name, **traits):
+    """Adds what is known of a node type to what was registered."""
+    OPERATIONS[name] = OPERATIONS[name]._replace(**traits)
 
 
 def find(name):

@@ -11,8 +11,12 @@ from keras.src import tree
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import interpret
+from keras.src.backend.openvino import registry
+from keras.src.backend.openvino.dtypes import PART_DTYPES
+from keras.src.backend.openvino.dtypes import complex_of
 from keras.src.backend.openvino.dtypes import dtype_name
-from keras.src.backend.openvino.dtypes import is_float
+from keras.src.backend.openvino.dtypes import is_complex
+from keras.src.backend.openvino.dtypes import is_inexact
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import ov_name
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
@@ -38,7 +42,8 @@ class OpenVINOKerasTensor:
             values, asking for it computes them.
         ndim: the number of dims.
         output: the `openvino.Output` of a symbolic tensor; of the others a
-            Constant with the value, for which asking computes it.
+            Constant with the value, for which asking computes it. That of a
+            complex tensor has pairs of floats in a last dim of two.
     """
 
     # NumPy leaves `array + tensor` to the tensor.
@@ -50,6 +55,7 @@ class OpenVINOKerasTensor:
     _index = 0
     _output = None
     _shape = None
+    _parts = None
 
     def __init__(self, output):
         self._output = output
@@ -123,10 +129,10 @@ class OpenVINOKerasTensor:
         return bool(value_of(self))
 
     def __int__(self):
-        return int(self._scalar())
+        return int(self._real_scalar("int"))
 
     def __float__(self):
-        return float(self._scalar())
+        return float(self._real_scalar("float"))
 
     def __complex__(self):
         return complex(self._scalar())
@@ -147,6 +153,14 @@ class OpenVINOKerasTensor:
                 f"Received a tensor of shape {self.shape}."
             )
         return value_of(self)
+
+    def _real_scalar(self, kind):
+        if is_complex(self.dtype):
+            raise TypeError(
+                f"A complex tensor cannot be converted to a Python {kind}; "
+                "`keras.ops.real` gives its real part."
+            )
+        return self._scalar()
 
     def __len__(self):
         if self.ndim == 0:
@@ -227,9 +241,34 @@ def pending(node, index):
 
 def symbolic(dtype, shape):
     """The tensor of a new Parameter; `None` for a dim that is dynamic."""
+    if is_complex(dtype):
+        return paired(graph.parameter(PART_DTYPES[dtype], (*shape, 2)))
     tensor = OpenVINOKerasTensor(graph.parameter(dtype, shape))
     tensor._shape = tuple(shape)
     return tensor
+
+
+def paired(output, parts=None):
+    """The symbolic complex tensor of an `openvino.Output` of pairs.
+
+    Args:
+        output: its last dim holds the real and the imaginary part.
+        parts: these as tensors, where they are known.
+    """
+    tensor = OpenVINOKerasTensor(output)
+    tensor.dtype = complex_of(tensor.dtype)
+    tensor._shape = _partial_shape(output, "shape")[:-1]
+    tensor._parts = parts
+    return tensor
+
+
+def symbolic_of(dtype, output):
+    """The symbolic tensor of an `openvino.Output` that stands for a dtype."""
+    return (paired if is_complex(dtype) else OpenVINOKerasTensor)(output)
+
+
+def is_complex_tensor(x):
+    return isinstance(x, OpenVINOKerasTensor) and is_complex(x.dtype)
 
 
 def is_symbolic(x):
@@ -310,7 +349,7 @@ def apply(type, *inputs, **attributes):
         operands.append(operand)
         specs.append(spec)
     attributes = tuple(attributes.items())
-    outputs = graph.infer(type, attributes, tuple(specs))
+    outputs = infer(type, attributes, tuple(specs))
     node = graph.Node(type, attributes, tuple(operands), tuple(specs), outputs)
     if len(outputs) == 1:
         return pending(node, 0)
@@ -354,12 +393,52 @@ def _operand(x):
     return value, (x.dtype, value.shape)
 
 
+@functools.lru_cache(maxsize=16384)
+def infer(type, attributes, specs):
+    """The `(dtype, shape)` of each output; the shape `None` if not static."""
+    if not (
+        type == _MAKES_COMPLEX
+        or registry.find(type).rule
+        or any(is_complex(dtype) for dtype, _ in specs)
+    ):
+        return graph.infer(type, attributes, specs)
+    with graph.Trace():
+        inputs = [
+            value if dtype == "=" else symbolic(dtype, value)
+            for dtype, value in specs
+        ]
+        outputs = _trace(type, inputs, dict(attributes))
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    return tuple(
+        (x.dtype, None if None in x.shape else x.shape) for x in outputs
+    )
+
+
+# The operation that makes complex numbers of others.
+_MAKES_COMPLEX = "Complex"
+
+
 def _trace(type, inputs, attributes):
-    outputs = [_traced_input(_constant_input(x)) for x in inputs]
-    results = graph.build(type, outputs, attributes).outputs()
-    if len(results) == 1:
-        return OpenVINOKerasTensor(results[0])
-    return tuple(map(OpenVINOKerasTensor, results))
+    inputs = [_constant_input(x) for x in inputs]
+    operation = registry.find(type)
+    complex_inputs = tuple(
+        i for i, x in enumerate(inputs) if is_complex_tensor(x)
+    )
+    if operation.rule:
+        outputs = [_traced_input(x) for x in inputs]
+        node = graph.node(type, outputs, attributes, complex_inputs)
+        results = tuple(map(symbolic_of, node.dtypes, node.outputs()))
+    elif complex_inputs or type == _MAKES_COMPLEX:
+        if operation.complex is None:
+            raise TypeError(
+                f"{_asker()} does not take complex numbers ({type})."
+            )
+        return operation.complex(*inputs, **attributes)
+    else:
+        outputs = [_traced_input(x) for x in inputs]
+        node = graph.build(type, outputs, attributes)
+        results = tuple(map(OpenVINOKerasTensor, node.outputs()))
+    return results[0] if len(results) == 1 else results
 
 
 def _traced_input(x):
@@ -411,7 +490,7 @@ def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
 
 def _new_array(x, dtype):
     """A new `numpy.ndarray` of a Keras dtype with the values of `x`."""
-    if dtype is not None and x.__class__ in (int, float, bool):
+    if dtype is not None and x.__class__ in (int, float, bool, complex):
         return _scalar(x, dtype)
     array = _as_array(x)
     if dtype is None and not _has_dtype(x):
@@ -431,7 +510,7 @@ def _as_array(x):
             "Cannot convert an array with masked elements to a tensor, which "
             "has no mask; fill them first, as in `x.filled(0)`."
         )
-    if array.dtype.kind not in "biuf" and array.dtype.name not in _ML_DTYPES:
+    if array.dtype.kind not in "biufc" and array.dtype.name not in _ML_DTYPES:
         raise TypeError(
             f"Cannot convert a {x.__class__.__name__} of NumPy dtype "
             f"{array.dtype} to a tensor; OpenVINO tensors hold numbers and "
@@ -452,6 +531,8 @@ def _has_dtype(x):
 
 def _python_dtype(array):
     """The dtype of a tensor of Python numbers."""
+    if array.dtype.kind == "c":
+        return result_type(complex)
     if array.dtype.kind == "f":
         return result_type(float)
     if array.dtype.kind != "i":
@@ -490,10 +571,23 @@ def cast(x, dtype):
 def _cast_tensor(x, dtype):
     if x.dtype == dtype:
         return x
-    if dtype == "bool" and is_float(x.dtype):
+    if is_complex(dtype) and not is_complex(x.dtype):
+        return complex_tensor(cast(x, PART_DTYPES[dtype]))
+    if dtype == "bool" and is_inexact(x.dtype):
         # The CPU plugin converts NaN to False.
         return apply("NotEqual", x, convert_to_tensor(0, x.dtype))
     return apply("Convert", x, destination_type=ov_name(dtype))
+
+
+def complex_tensor(real, imaginary=None):
+    """The complex tensor of its parts, floats of one dtype and shape."""
+    if imaginary is None:
+        zero = convert_to_tensor(0, real.dtype)
+        dims = real.shape
+        if None in dims:
+            dims = apply("ShapeOf", real, output_type="i32")
+        imaginary = apply("Broadcast", zero, dims, mode="numpy")
+    return apply("Complex", real, imaginary)
 
 
 def promote(*operands):
@@ -544,7 +638,7 @@ def _are_alike(operands):
     return True
 
 
-_READY = frozenset((OpenVINOKerasTensor, int, float, type))
+_READY = frozenset((OpenVINOKerasTensor, int, float, complex, type))
 
 
 def _ready(x):
@@ -553,6 +647,8 @@ def _ready(x):
         return float(x)
     if isinstance(x, np.int64):
         return int(x)
+    if isinstance(x, np.complex128):
+        return complex(x)
     return convert_to_tensor(x)
 
 

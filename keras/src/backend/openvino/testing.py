@@ -4,6 +4,8 @@ import openvino as ov
 
 from keras.src import tree
 from keras.src.backend.openvino import device
+from keras.src.backend.openvino.dtypes import from_pairs
+from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
 from keras.src.backend.openvino.graph import Trace
@@ -18,9 +20,8 @@ def _traced(function, arrays, dynamic):
             symbolic(a.dtype.name, _known_dims(a.shape, dynamic))
             for a in arrays
         ]
-        outputs = [
-            convert_to_tensor(y).output for y in tree.flatten(function(*inputs))
-        ]
+        outputs = map(convert_to_tensor, tree.flatten(function(*inputs)))
+        outputs = [(y.dtype, y.output) for y in outputs]
     return outputs, [x.output for x in inputs]
 
 
@@ -34,7 +35,7 @@ def trace(function, *arrays, dynamic=True):
             axes that are.
     """
     outputs, inputs = _traced(function, arrays, dynamic)
-    return ov.Model(outputs, [x.get_node() for x in inputs])
+    return ov.Model([y for _, y in outputs], [x.get_node() for x in inputs])
 
 
 def _known_dims(shape, dynamic):
@@ -54,5 +55,10 @@ def node_types(model):
 def run_compiled(function, *arrays, dynamic=True):
     """What `function` gives inside a model compiled for the CPU, as a list."""
     arrays = [value_of(convert_to_tensor(a)) for a in arrays]
-    executable = device.compile_model(*_traced(function, arrays, dynamic))
-    return [to_array(t) for t in executable(list(map(to_ov_tensor, arrays)))]
+    outputs, inputs = _traced(function, arrays, dynamic)
+    executable = device.compile_model([y for _, y in outputs], inputs)
+    results = map(to_array, executable(list(map(to_ov_tensor, arrays))))
+    return [
+        from_pairs(result) if is_complex(dtype) else result
+        for (dtype, _), result in zip(outputs, results)
+    ]
