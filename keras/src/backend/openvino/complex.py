@@ -93,12 +93,11 @@ def join(real, imaginary):
     return paired(pairs.output, (real, imaginary))
 
 
-def _rule(*types):
-    """Makes a function of complex operands the rule of operations."""
+def _rule(type):
+    """Makes a function of complex operands the rule of an operation."""
 
     def decorate(function):
-        for type in types:
-            extend(type, complex=function)
+        extend(type, complex=function)
         return function
 
     return decorate
@@ -118,16 +117,6 @@ def _apply_to_parts(type, *operands, **attributes):
     if isinstance(real, tuple):
         return tuple(map(join, real, imaginary))
     return join(real, imaginary)
-
-
-def _of_parts(type, combine):
-    """Gives the rule of what asks both parts and is a boolean."""
-
-    def rule(*operands, **attributes):
-        halves = zip(*map(parts, operands))
-        return combine(*[apply(type, *half, **attributes) for half in halves])
-
-    extend(type, complex=rule)
 
 
 # ----------------------------------------------------- making and taking apart
@@ -224,8 +213,15 @@ _scatter("ScatterNDUpdate")
 
 # ------------------------------------------------------------------- arithmetic
 
-_by_parts("Add", "CumSum", "Negative", "ReduceMean", "ReduceSum", "Round")
-_by_parts("Subtract")
+_by_parts(
+    "Add",
+    "CumSum",
+    "Negative",
+    "ReduceMean",
+    "ReduceSum",
+    "Round",
+    "Subtract",
+)
 
 
 @_rule("Multiply")
@@ -243,7 +239,8 @@ def _mat_mul(x, y, **transposed):
 
 @_rule("Divide")
 def _divide(x, y, m_pythondiv=True):
-    """R. L. Smith, "Algorithm 116: Complex division" (1962)."""
+    # R. L. Smith, "Algorithm 116: Complex division" (1962), as NumPy does it:
+    # it squares nothing, which might overflow.
     (a, b), (c, d) = parts(x), parts(y)
     steep = absolute(c) < absolute(d)
     larger, smaller = where(steep, d, c), where(steep, c, d)
@@ -395,14 +392,14 @@ def _sort(x, axis):
 
 
 def _times(size, x):
-    """`size * x`, 0 where either is: a size may overflow, or `x` be a NaN."""
+    """`size * x`, and 0 where either is, whatever the other is."""
     return where((size == 0) | (x == 0), 0, size * x)
 
 
 @_rule("NaNExp")
 def _exp(x):
     real, imaginary = parts(x)
-    # Twice the root, which overflows later.
+    # The root twice: it does not overflow before the product does.
     root = exp(real / 2)
     return join(
         _times(root, _times(root, cos(imaginary))),
@@ -420,10 +417,16 @@ def _log(x):
     return join(size, arctan2(imaginary, real))
 
 
-@_rule("Log2")
-def _log2(x):
-    real, imaginary = parts(log(x))
-    return join(real * (1 / math.log(2)), imaginary * (1 / math.log(2)))
+def _logarithm(type, base):
+    @_rule(type)
+    def rule(x):
+        # Each part for itself: 0 times infinity is no number.
+        real, imaginary = parts(log(x))
+        return join(real / math.log(base), imaginary / math.log(base))
+
+
+_logarithm("Log2", 2)
+_logarithm("Log10", 10)
 
 
 @_rule("Log1p")

@@ -1931,9 +1931,14 @@ def log(x):
     return unary("Log", x)
 
 
+@composite("Log10", np.log10)
+def _log10(x):
+    return log(x) * (1 / math.log(10))
+
+
 @in_float32
 def log10(x):
-    return log(x) * (1 / math.log(10))
+    return _log10(to_float(x))
 
 
 def log1p(x):

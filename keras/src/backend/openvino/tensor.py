@@ -12,6 +12,7 @@ from keras.src.backend.common import KerasVariable
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import interpret
 from keras.src.backend.openvino import registry
+from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import PART_DTYPES
 from keras.src.backend.openvino.dtypes import complex_of
 from keras.src.backend.openvino.dtypes import dtype_name
@@ -402,7 +403,7 @@ def infer(type, attributes, specs):
         or any(is_complex(dtype) for dtype, _ in specs)
     ):
         return graph.infer(type, attributes, specs)
-    with graph.Trace():
+    with graph.Trace(Operations()):
         inputs = [
             value if dtype == "=" else symbolic(dtype, value)
             for dtype, value in specs
