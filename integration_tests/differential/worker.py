@@ -1,0 +1,143 @@
+"""A child process that runs cases on one backend.
+
+`python -m integration_tests.differential.worker` reads pickled cases from its
+standard input and writes a pickled answer for each to its standard output, so
+that whoever started it sees which case ended it.
+"""
+
+import importlib
+import os
+import pickle
+import sys
+import warnings
+
+import numpy as np
+
+from integration_tests.differential.cases import Outcome
+from integration_tests.differential.cases import arrays_of
+from integration_tests.differential.cases import has_64_bits
+from integration_tests.differential.cases import is_float
+from integration_tests.differential.cases import map_arrays
+
+
+def attempt(function):
+    try:
+        return Outcome([own(x) for x in function()])
+    except Exception as error:  # a finding, or the reference's limit
+        first = str(error).strip().split("\n")[0]
+        return Outcome(None, f"{type(error).__name__}: {first}"[:300])
+
+
+def own(x):
+    return x if isinstance(x, str) else np.array(x)
+
+
+def flat(result):
+    """The arrays of a result, in order."""
+    import keras
+
+    return [
+        keras.ops.convert_to_numpy(x)
+        if keras.ops.is_tensor(x)
+        else x
+        if isinstance(x, str)
+        else np.asarray(x)
+        for x in keras.tree.flatten(result)
+        if x is not None
+    ]
+
+
+def callee(spec, case):
+    """A function of the case's arrays, as tensors."""
+    call = spec.build(case) if spec.build else spec.call or public(case.name)
+
+    def function(*arrays):
+        arrays = iter(arrays)
+        args, kwargs = map_arrays(
+            lambda _: next(arrays), (case.args, case.kwargs)
+        )
+        return call(*args, **kwargs)
+
+    return function
+
+
+def public(name):
+    """The function of a name such as `sum`, `image.resize`."""
+    import keras
+
+    target = keras.ops
+    for part in name.split("."):
+        target = getattr(target, part)
+    return target
+
+
+def run_here(spec, case):
+    """The outcomes on this backend: eager, compiled, with open dims."""
+    import keras
+    from keras.src.backend.openvino import testing
+
+    function = callee(spec, case)
+    arrays = arrays_of(case)
+
+    def eager():
+        tensors = [keras.ops.convert_to_tensor(x) for x in arrays]
+        return flat(function(*tensors))
+
+    outcomes = [attempt(eager)]
+    if not spec.only_eager:
+        for dynamic in (False,) if spec.needs_dims else (False, True):
+            outcomes.append(
+                attempt(
+                    lambda: testing.run_compiled(
+                        function, *arrays, dynamic=dynamic
+                    )
+                )
+            )
+    return outcomes
+
+
+def run_reference(spec, case):
+    """The outcomes of Keras on JAX and of NumPy."""
+    import jax
+
+    import keras
+
+    def on_jax():
+        tensors = [keras.ops.convert_to_tensor(x) for x in arrays_of(case)]
+        return flat(callee(spec, case)(*tensors))
+
+    def on_numpy():
+        args, kwargs = map_arrays(as_float32, (case.args, case.kwargs))
+        result = spec.numpy(*args, **kwargs)
+        return result if isinstance(result, (tuple, list)) else [result]
+
+    # Only for operands that have them: 64 bits change JAX's default dtypes.
+    with jax.enable_x64(has_64_bits(case)):
+        outcomes = [attempt(on_jax)]
+    if spec.numpy:
+        outcomes.append(attempt(on_numpy))
+    return outcomes
+
+
+def as_float32(x):
+    """`x` for NumPy: halves are computed in float32 and rounded once."""
+    is_half = is_float(x.dtype) and x.dtype.itemsize == 2
+    return x.astype("float32") if is_half else x
+
+
+def main():
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not get among the answers
+    warnings.simplefilter("ignore")
+    table, cases = pickle.load(sys.stdin.buffer)
+    specs = importlib.import_module(table).SPECS
+    here = os.environ["KERAS_BACKEND"] == "openvino"
+    with np.errstate(all="ignore"):
+        for case in cases:
+            run = run_here if here else run_reference
+            pickle.dump(run(specs[case.name], case), out)
+            out.flush()
+
+
+if __name__ == "__main__":
+    main()

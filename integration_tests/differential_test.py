@@ -1,0 +1,37 @@
+"""Every op, called at random: eager, compiled, compiled with open dims.
+
+The longer run, with other cases for every seed, is
+
+    python -m integration_tests.differential --cases 20000 --seed 7
+
+which prints the differences by op with the least call that shows each.
+"""
+
+import os
+
+import pytest
+
+pytest.importorskip("jax")
+
+import keras
+from integration_tests.differential import harness
+from integration_tests.differential import ops
+from integration_tests.differential.pending import PENDING
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "openvino"
+    or os.environ.get("KERAS_VINO") == "0",
+    reason="compares this backend with another",
+)
+
+OPS = "integration_tests.differential.ops"
+PARTS = 4
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_ops(part):
+    specs = dict(list(ops.SPECS.items())[part::PARTS])
+    cases = harness.draw(specs, 2000 // PARTS, seed=0)
+    findings = harness.find(OPS, specs, cases)
+    findings = [f for f in findings if f.case.name not in PENDING]
+    assert not findings, "\n" + harness.report(findings)
