@@ -168,17 +168,19 @@ def _eig_rule(spec):
     return [(dtype, dims[:-1]), (dtype, dims)]
 
 
+_register("Eig", _eig, _eig_rule)
+
+
+def eig(x):
+    return _compute("Eig", x)
+
+
 def _eigh_rule(spec):
     dtype, dims = spec
     return [(part_dtype(dtype), dims[:-1]), spec]
 
 
-_register("Eig", _eig, _eig_rule)
 _register("Eigh", lambda a: tuple(np.linalg.eigh(_symmetrised(a))), _eigh_rule)
-
-
-def eig(x):
-    return _compute("Eig", x)
 
 
 def eigh(x):

@@ -581,28 +581,17 @@ def rsqrt(x):
     return 1 / sqrt(to_float(x))
 
 
-# Fitted for the smallest relative error:
-# 1e-9, erf(x) / x in x**2, for |x| <= 1;
-# 1e-8, erfc(x) * exp(x**2) * (x + 2) in (x - 2) / (x + 2), for 0.5 <= x <= 11;
-# 2e-8, erfinv(x) / x in w = -log(1 - x**2): in w / 2.5 - 1 where w <= 5, else
-# in sqrt(w) - 3.2.
+# Its relative error is 1e-9: erf(x) / x in x**2, for |x| <= 1.
 _ERF = (
     1.12837917, -0.376126258, 0.112835851, -0.0268538119, 0.00518832767,
     -0.000801019352, 7.853861e-05,
 )  # fmt: skip
+
+# Its relative error is 1e-8: erfc(x) * exp(x**2) * (x + 2) in
+# (x - 2) / (x + 2), for 0.5 <= x <= 11.
 _ERFCX = (
     1.02158272, -0.687160683, 0.279470972, -0.0364418492, -0.0214929886,
     0.00647239489, 0.00299543029, -0.000805685605, -0.000462152295,
-)  # fmt: skip
-_ERFINV = (
-    1.50140936, 0.616600715, -0.0261086674, -0.0195740919, 0.00852907963,
-    -0.000484701701, -0.000845386843, 0.000284527667, 3.54501707e-05,
-    -3.35350715e-05,
-)  # fmt: skip
-_ERFINV_TAIL = (
-    3.03363653, 1.0046925, 0.00597586573, -0.00429484451, 0.00292697807,
-    -0.00199096085, 0.00115337909, -0.000361465979, -0.000112397637,
-    0.000100987253,
 )  # fmt: skip
 
 
@@ -627,6 +616,11 @@ def _erf(x):
     return where(magnitude < 1, _erf_near_zero(x), far)
 
 
+@in_float32
+def erf(x):
+    return _erf(to_float(x))
+
+
 _erfc_kernel = np.frompyfunc(math.erfc, 1, 1)
 
 
@@ -636,6 +630,25 @@ def _erfc(x):
     tail = _erfc_of_positive(magnitude)
     far = where(x < 0, 2 - tail, tail)
     return where(magnitude < 0.5, 1 - _erf_near_zero(x), far)
+
+
+@in_float32
+def erfc(x):
+    return _erfc(to_float(x))
+
+
+# Their relative error is 2e-8: erfinv(x) / x in w = -log(1 - x**2), in
+# w / 2.5 - 1 where w <= 5, else in sqrt(w) - 3.2.
+_ERFINV = (
+    1.50140936, 0.616600715, -0.0261086674, -0.0195740919, 0.00852907963,
+    -0.000484701701, -0.000845386843, 0.000284527667, 3.54501707e-05,
+    -3.35350715e-05,
+)  # fmt: skip
+_ERFINV_TAIL = (
+    3.03363653, 1.0046925, 0.00597586573, -0.00429484451, 0.00292697807,
+    -0.00199096085, 0.00115337909, -0.000361465979, -0.000112397637,
+    0.000100987253,
+)  # fmt: skip
 
 
 def _erfinv_of_number(x):
@@ -664,16 +677,6 @@ def _erfinv(x):
     near = polynomial(_ERFINV, w * 0.4 - 1)
     far = polynomial(_ERFINV_TAIL, sqrt(w) - 3.2)
     return x * where(magnitude == 1, math.inf, where(w <= 5, near, far))
-
-
-@in_float32
-def erf(x):
-    return _erf(to_float(x))
-
-
-@in_float32
-def erfc(x):
-    return _erfc(to_float(x))
 
 
 @in_float32

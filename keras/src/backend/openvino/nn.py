@@ -14,7 +14,7 @@ from keras.src.backend.common.backend_utils import (
 from keras.src.backend.config import epsilon as fuzz
 from keras.src.backend.config import floatx
 from keras.src.backend.config import standardize_data_format
-from keras.src.backend.openvino import kernels
+from keras.src.backend.openvino import ctc
 from keras.src.backend.openvino import numpy
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import canonical_axis
@@ -27,7 +27,6 @@ from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
 from keras.src.backend.openvino.math import rsqrt
-from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -694,78 +693,8 @@ def batch_normalization(
 # ------------------------------------------------------------------------- CTC
 
 
-def _ctc_forward(logits, logit_length, labels, label_length, blank):
-    """Minus the log probability of the labels, by the forward recursion.
-
-    Its states are the labels with a blank before, between and after them.
-    """
-    batch, steps, classes = logits.shape
-    count = label_length.max(initial=0)
-    labels = labels[:, :count]
-    states = np.full((batch, 2 * count + 1), blank, np.int64)
-    states[:, 1::2] = np.clip(labels, 0, classes - 1)
-    emitted = np.take_along_axis(
-        kernels.log_softmax(logits, axis=2), states[:, None, :], axis=2
-    )
-    # A blank between two different labels may be left out.
-    skips = np.zeros(states.shape, bool)
-    skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
-    alpha = np.full(states.shape, -np.inf, logits.dtype)
-    alpha[:, 0] = 0
-    for step in range(steps):
-        before = _shifted(alpha, 1)
-        skipped = np.where(skips, _shifted(alpha, 2), -np.inf)
-        total = np.logaddexp(np.logaddexp(alpha, before), skipped)
-        running = (step < logit_length)[:, None]
-        alpha = np.where(running, total + emitted[:, step], alpha)
-    last = 2 * label_length.astype(np.int64)[:, None]
-    ends = np.take_along_axis(alpha, np.maximum(last - [0, 1], 0), axis=1)
-    with_label = np.where(last[:, 0] > 0, ends[:, 1], -np.inf)
-    return -np.logaddexp(ends[:, 0], with_label)
-
-
-def _shifted(alpha, by):
-    """The states `by` places before each."""
-    start = np.full((len(alpha), by), -np.inf, alpha.dtype)
-    return np.concatenate([start, alpha], axis=1)[:, : alpha.shape[1]]
-
-
-@composite("CTCForward", _ctc_forward)
-def _ctc_loss(logits, logit_length, labels, label_length, blank):
-    steps = shape(logits)[1]
-    logit_length = numpy.minimum(logit_length, steps)
-    # OpenVINO's node wants as many labels as steps; the CPU plugin crashes
-    # where a length is 0, and refuses labels that cannot be reached.
-    labels = apply(
-        "Pad",
-        labels,
-        (0, 0),
-        [0, steps - shape(labels)[1]],
-        convert_to_tensor(0, "int32"),
-        pad_mode="constant",
-    )
-    node_length = numpy.maximum(logit_length, 1)
-    loss = apply(
-        "CTCLoss",
-        logits,
-        node_length,
-        labels,
-        numpy.clip(label_length, 1, node_length),
-        blank,
-        preprocess_collapse_repeated=False,
-        ctc_merge_repeated=True,
-        unique=False,
-    )
-    blanks = apply("Gather", log_softmax(logits), blank, 2)
-    step = numpy.arange(steps, dtype="int32")
-    running = step < numpy.expand_dims(logit_length, 1)
-    all_blank = -numpy.sum(numpy.where(running, blanks, 0.0), axis=1)
-    loss = numpy.where(label_length == 0, all_blank, loss)
-    return numpy.where(label_length > logit_length, math.inf, loss)
-
-
 def ctc_loss(target, output, target_length, output_length, mask_index=0):
-    return _ctc_loss(
+    return ctc.loss(
         _at_least_float32(convert_to_tensor(output)),
         convert_to_tensor(output_length, "int32"),
         convert_to_tensor(target, "int32"),
@@ -789,115 +718,21 @@ def ctc_decode(
     if mask_index is None:
         mask_index = shape(inputs)[-1] - 1
     if strategy == "greedy":
-        return _ctc_greedy_decode(
+        return ctc.greedy_decode(
             inputs, sequence_lengths, merge_repeated, mask_index
         )
     if strategy == "beam_search":
-        return apply(
-            "CTCBeamSearch",
+        return ctc.beam_search(
             log_softmax(inputs),
             sequence_lengths,
             convert_to_tensor(mask_index, "int32"),
-            beam_width=beam_width,
-            top_paths=top_paths,
+            beam_width,
+            top_paths,
         )
     raise ValueError(
         f"Invalid strategy {strategy}. Supported values are 'greedy' and "
         "'beam_search'."
     )
-
-
-def _ctc_greedy_decode(inputs, sequence_lengths, merge_repeated, mask_index):
-    steps = shape(inputs)[1]
-    step = numpy.arange(steps, dtype="int32")[None, :]
-    ended = step >= sequence_lengths[:, None]
-    labels = numpy.argmax(inputs, axis=-1)
-    labels = numpy.where(ended, mask_index, labels)
-    scores = numpy.where(ended, 0.0, numpy.max(inputs, axis=-1))
-    blank = labels == mask_index
-    if merge_repeated:
-        repeated = labels[:, 1:] == labels[:, :-1]
-        repeated = numpy.pad(repeated, ((0, 0), (1, 0)))
-        blank = numpy.logical_or(blank, repeated)
-    # The labels first, in their order, then as many -1 as there are blanks.
-    order = numpy.argsort(numpy.where(blank, steps, step), axis=-1)
-    labels = numpy.where(blank, -1, labels)
-    labels = numpy.take_along_axis(labels, order, axis=-1)
-    return labels[None], -numpy.sum(scores, axis=1, keepdims=True)
-
-
-def _ctc_beam_search(log_probs, lengths, blank, beam_width, top_paths):
-    """The kernel of beam search: paths and scores of the best `top_paths`."""
-    batch, steps, classes = log_probs.shape
-    paths = np.full((top_paths, batch, steps), -1, np.int32)
-    scores = np.full((batch, top_paths), -np.inf, log_probs.dtype)
-    with np.errstate(all="ignore"):
-        for i, length in enumerate(lengths):
-            frames = log_probs[i, :length]
-            best, score = _prefix_search(frames, int(blank), beam_width)
-            best, score = best[:top_paths], score[:top_paths]
-            labels = np.where(best == classes, -1, best)
-            paths[: len(best), i, : len(frames)] = labels
-            scores[i, : len(best)] = score
-    return paths, scores
-
-
-def _prefix_search(frames, blank, beam_width):
-    """The prefixes that are most probable after all frames, best first.
-
-    A prefix is a row of classes, filled up with the number of classes, which
-    sorts last: of two that are equally probable the smaller one is preferred.
-    Its probability has two parts: of the alignments that end with its last
-    label (`open`, which the same label prolongs) and of those that end with a
-    blank (`closed`).
-    """
-    steps, classes = frames.shape
-    prefixes = np.full((1, steps), classes)
-    sizes = np.array([0])
-    open, closed = np.array([-np.inf]), np.array([0.0])
-    for frame in frames:
-        every = np.arange(len(prefixes))
-        last = np.where(sizes > 0, prefixes[every, sizes - 1], blank)
-        both = np.logaddexp(open, closed)
-        longer_scores = both[:, None] + frame
-        longer_scores[every, last] = closed + frame[last]
-        longer_scores[:, blank] = -np.inf
-        longer = np.repeat(prefixes, classes, axis=0)
-        ends = np.repeat(sizes, classes)
-        longer[np.arange(len(longer)), ends] = np.tile(
-            np.arange(classes), len(prefixes)
-        )
-        candidates = np.concatenate([prefixes, longer])
-        never = np.full(len(longer), -np.inf)
-        prefixes, inverse = np.unique(candidates, axis=0, return_inverse=True)
-        open, closed = (
-            _log_sum_by(inverse.ravel(), len(prefixes), np.concatenate(parts))
-            for parts in (
-                (open + frame[last], longer_scores.ravel()),
-                (both + frame[blank], never),
-            )
-        )
-        best = np.argsort(-np.logaddexp(open, closed), kind="stable")
-        best = best[:beam_width]
-        prefixes, open, closed = prefixes[best], open[best], closed[best]
-        sizes = np.sum(prefixes != classes, axis=1)
-    return prefixes, np.logaddexp(open, closed)
-
-
-def _log_sum_by(group, count, logs):
-    """The logarithm of the sum of `exp(logs)` in each group."""
-    total = np.full(count, -np.inf)
-    np.logaddexp.at(total, group, logs)
-    return total
-
-
-def _ctc_beam_search_rule(log_probs, lengths, blank, beam_width, top_paths):
-    dtype, (batch, steps, _) = log_probs
-    return [("int32", (top_paths, batch, steps)), (dtype, (batch, top_paths))]
-
-
-# Prefixes are told apart and merged in each step, which no graph can.
-register("CTCBeamSearch", _ctc_beam_search, rule=_ctc_beam_search_rule)
 
 
 # --------------------------------------------------------------------- metrics

@@ -1,9 +1,7 @@
 """`keras.ops.numpy` on OpenVINO."""
 
 import builtins
-import collections
 import functools
-import itertools
 import math
 import operator
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from keras.src.backend.common.backend_utils import vectorize_impl
 from keras.src.backend.config import floatx
+from keras.src.backend.openvino import contraction
 from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino.common import binary
 from keras.src.backend.openvino.common import canonical_axes
@@ -46,14 +45,14 @@ from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
 from keras.src.backend.openvino.tensor import value_of
 
+# --------------------------------------------------------------- what ops share
+
+
 # The CPU plugin clips these where they should wrap around.
 _SMALL_INTEGERS = ("int8", "uint8", "int16", "uint16")
 
 
 _END = 2**31 - 1  # of a slice to the end
-
-
-# ------------------------------------------- what needs several nodes in graphs
 
 
 def _wrapping(type, kernel):
@@ -67,30 +66,6 @@ def _wrapping(type, kernel):
     return wrapping
 
 
-_wrapping_abs = _wrapping("Abs", np.abs)
-
-
-_wrapping_add = _wrapping("Add", np.add)
-
-
-_wrapping_left_shift = _wrapping("BitwiseLeftShift", np.left_shift)
-
-
-_wrapping_multiply = _wrapping("Multiply", np.multiply)
-
-
-_wrapping_right_shift = _wrapping("BitwiseRightShift", np.right_shift)
-
-
-_wrapping_subtract = _wrapping("Subtract", np.subtract)
-
-
-@composite("NaNExp", np.exp)
-def _exp(x):
-    # The CPU plugin's Exp gives inf for NaN.
-    return _unless_nan(x, apply("Exp", x))
-
-
 def _unless_nan(x, result):
     if _is_known_number(x):
         return result
@@ -102,216 +77,6 @@ def _is_known_number(x):
     if node.get_type_name() != "Constant" or x.ndim > 0:
         return False
     return not math.isnan(node.get_data().item())
-
-
-@composite("Expm1", np.expm1, takes_complex=True)
-def _expm1(x):
-    half = tanh(0.5 * x)  # exact near 0, where 1 would swallow x
-    return where(absolute(x) < 0.5, 2 * half / (1 - half), exp(x) - 1)
-
-
-def _log1p_kernel(x):
-    if x.dtype.kind != "c":
-        return np.log1p(x)
-    # NumPy's adds the 1, which swallows what is small.
-    a, b = x.real, x.imag
-    near = np.log1p(a * (a + 2) + b * b) / 2
-    size = np.where(np.abs(x) < 0.5, near, np.log(np.hypot(1 + a, b)))
-    return size + 1j * np.arctan2(b, 1 + a)
-
-
-@composite("Log1p", _log1p_kernel)
-def _log1p(x):
-    near = 2 * apply("Atanh", x / (x + 2))
-    return where(absolute(x) < 0.5, near, log(1 + x))
-
-
-@composite("Log2", np.log2)
-def _log2(x):
-    return log(x) * (1 / math.log(2))
-
-
-@composite("Cbrt", np.cbrt)
-def _cbrt(x):
-    return sign(x) * absolute(x) ** (1 / 3)
-
-
-@composite("Hypot", np.hypot)
-def _hypot(x1, x2):
-    x1, x2 = absolute(x1), absolute(x2)
-    larger, smaller = apply("Maximum", x1, x2), apply("Minimum", x1, x2)
-    ratio = where(smaller == larger, 1.0, smaller / larger)
-    result = where(larger == 0, larger, larger * sqrt(1 + ratio * ratio))
-    result = where(isnan(x1) | isnan(x2), math.nan, result)
-    return where(isinf(x1) | isinf(x2), math.inf, result)
-
-
-@composite("ArcTan2", np.arctan2)
-def _arctan2(y, x):
-    height, width = absolute(y), absolute(x)
-    larger, smaller = maximum(height, width), minimum(height, width)
-    slope = where(smaller == larger, 1.0, smaller / larger)  # inf / inf
-    angle = arctan(where(larger == 0, larger, slope))
-    angle = where(height > width, math.pi / 2 - angle, angle)
-    angle = where(signbit(x), math.pi - angle, angle)
-    return where(signbit(y), -angle, angle)
-
-
-@composite("SignBit", np.signbit)
-def _signbit(x):
-    return (x < 0) | ((x == 0) & (1 / x < 0))
-
-
-@composite("LoadExponent", np.ldexp)
-def _ldexp(x, exponent):
-    # In two steps, so that a power does not overflow where the result fits.
-    exponent = cast(exponent, x.dtype)
-    half = floor(exponent / 2)
-    two = convert_to_tensor(2, x.dtype)
-    return x * two**half * two ** (exponent - half)
-
-
-# Abramowitz and Stegun, 9.8.1 and 9.8.2: powers of (x / 3.75)^2, of 3.75 / x.
-_I0_SMALL = (1, 3.5156229, 3.0899424, 1.2067492)
-
-
-_I0_SMALL += (0.2659732, 0.0360768, 0.0045813)
-
-
-_I0_LARGE = (0.39894228, 0.01328592, 0.00225319, -0.00157565, 0.00916281)
-
-
-_I0_LARGE += (-0.02057706, 0.02635537, -0.01647633, 0.00392377)
-
-
-@composite("BesselI0", np.i0)
-def _i0(x):
-    x = absolute(x)
-    small = polynomial(_I0_SMALL, square(x / 3.75))
-    large = polynomial(_I0_LARGE, 3.75 / x) * exp(x) / sqrt(x)
-    return where(x < 3.75, small, large)
-
-
-@composite("Trunc", np.trunc)
-def _trunc(x):
-    return where(x < 0, ceil(x), floor(x))
-
-
-@composite("NaNMaximum", np.maximum)
-def _nan_maximum(x1, x2):
-    # The CPU plugin's Maximum and Minimum give either where one is NaN, mostly
-    # the second.
-    return _unless_nan(x1, _unless_nan(x2, apply("Maximum", x1, x2)))
-
-
-@composite("NaNMinimum", np.minimum)
-def _nan_minimum(x1, x2):
-    return _unless_nan(x1, _unless_nan(x2, apply("Minimum", x1, x2)))
-
-
-@composite("FMax", np.fmax)
-def _fmax(x1, x2):
-    return where(isnan(x1), x2, where(isnan(x2), x1, maximum(x1, x2)))
-
-
-@composite("FMin", np.fmin)
-def _fmin(x1, x2):
-    return where(isnan(x1), x2, where(isnan(x2), x1, minimum(x1, x2)))
-
-
-@composite("FloorDivide", np.floor_divide)
-def _floor_divide(x1, x2):
-    if is_float(x1.dtype):
-        return _float_floor_divide(x1, x2)
-    x1, x2, dtype = cast(x1, "int32"), cast(x2, "int32"), x1.dtype
-    # The CPU plugin divides in float32, so the quotient is off by a little:
-    # the remainder is divided again, and tells whether it is off by one.
-    quotient = _estimated_quotient(x1, x2)
-    quotient += _estimated_quotient(x1 - quotient * x2, x2)
-    remainder = (x1 - quotient * x2) * sign(x2)
-    quotient += cast(remainder >= absolute(x2), "int32")
-    quotient -= cast(remainder < 0, "int32")
-    return cast(quotient * cast(x2 != 0, "int32"), dtype)
-
-
-def _estimated_quotient(x1, x2):
-    quotient = cast(x1, "float32") / cast(x2, "float32")
-    return cast(apply("Floor", quotient), "int32")
-
-
-def _float_floor_divide(x1, x2):
-    quotient = apply("Round", (x1 - _mod(x1, x2)) / x2, mode="half_to_even")
-    opposite = cast((x1 < 0) != (x2 < 0), x1.dtype)
-    quotient = where(
-        isinf(x2) & isfinite(x1), -opposite * sign(absolute(x1)), quotient
-    )
-    return where(x2 == 0, x1 / x2, quotient)
-
-
-@composite("FloorRemainder", np.mod)
-def _mod(x1, x2):
-    if is_float(x1.dtype):
-        remainder = _fmod(x1, x2)
-        opposite = (remainder != 0) & ((remainder < 0) != (x2 < 0))
-        return where(opposite, remainder + x2, remainder)
-    if x1.dtype == "uint32":  # int32 in the CPU plugin
-        return apply("UnsignedRemainder", x1, x2)
-    wide1, wide2 = cast(x1, "int32"), cast(x2, "int32")
-    remainder = wide1 - _floor_divide(wide1, wide2) * wide2
-    return cast(remainder * cast(wide2 != 0, "int32"), x1.dtype)
-
-
-@composite("TruncRemainder", np.fmod)
-def _fmod(x1, x2):
-    if not is_float(x1.dtype):
-        remainder = _mod(absolute(x1), absolute(x2))
-        return remainder if x1.dtype.startswith("u") else sign(x1) * remainder
-    divisor = absolute(x2)
-    remainder = absolute(x1)
-    for _ in range(2):  # exact where the quotient is below 2^24
-        remainder = _minus_multiple(remainder, divisor)
-    remainder = where(remainder < 0, remainder + divisor, remainder)
-    remainder = where(remainder >= divisor, remainder - divisor, remainder)
-    remainder = where(isinf(divisor) & isfinite(x1), absolute(x1), remainder)
-    return where(x1 < 0, -remainder, remainder)
-
-
-def _minus_multiple(x, divisor):
-    """`x` less the multiple of `divisor` below, with exact products."""
-    count = floor(x / divisor)
-    count_high, count_low = _halves(count)
-    high, low = _halves(divisor)
-    x = x - count_high * high
-    x = x - count_high * low - count_low * high
-    return x - count_low * low
-
-
-def _halves(x):
-    """`x` as a sum of two numbers of 12 bits (Dekker, Veltkamp)."""
-    scaled = 4097 * x
-    high = scaled - (scaled - x)
-    return high, x - high
-
-
-@composite("IntegerPower", kernels.power)
-def _integer_power(x1, x2):
-    # The CPU plugin's Power is one of float32. Six bits of the exponent: more
-    # would overflow any base but 0, 1 and -1.
-    base, exponent, dtype = cast(x1, "int32"), cast(x2, "int32"), x1.dtype
-    one = convert_to_tensor(1, "int32")
-    result = one
-    bits = apply("Abs", exponent)
-    for bit in range(6):
-        taken = bits >> bit & one
-        result = result * (taken * (base - one) + one)
-        base = base * base
-    inverse = cast(absolute(cast(x1, "int32")) == one, "int32")
-    negative_exponent = cast(exponent < 0, "int32")
-    result = result * (one - negative_exponent * (one - inverse))
-    return cast(result, dtype)
-
-
-# --------------------------------------------------- reductions in graphs
 
 
 def _nan_reduction(name, type, kernel):
@@ -328,12 +93,6 @@ def _nan_reduction(name, type, kernel):
         return where(has_nan, math.nan, result)
 
     return reduce
-
-
-_nan_reduce_max = _nan_reduction("NaNReduceMax", "ReduceMax", np.max)
-
-
-_nan_reduce_min = _nan_reduction("NaNReduceMin", "ReduceMin", np.min)
 
 
 def _integer_extreme(name, type, kernel):
@@ -360,105 +119,6 @@ def _integer_extreme(name, type, kernel):
     return reduce
 
 
-_integer_reduce_max = _integer_extreme("IntegerReduceMax", "ReduceMax", np.max)
-
-
-_integer_reduce_min = _integer_extreme("IntegerReduceMin", "ReduceMin", np.min)
-
-
-def _integer_sum_kernel(x, axes, keep_dims):
-    return np.sum(x, axis=axes, keepdims=keep_dims, dtype=x.dtype)
-
-
-@composite("IntegerReduceSum", _integer_sum_kernel)
-def _integer_reduce_sum(x, axes, keep_dims):
-    # The CPU plugin's ReduceSum adds in float32, its CumSum in integers.
-    result = cast(x, "int32")
-    for axis in axes:
-        before = [1 if i == axis else 0 for i in range(x.ndim)]
-        padded = apply(
-            "Pad", result, before, [0] * x.ndim, _zero(), pad_mode="constant"
-        )
-        total = apply("CumSum", padded, axis)
-        result = apply("Gather", total, (-1,), axis)
-    if not keep_dims:
-        result = apply("Squeeze", result, axes)
-    return cast(result, x.dtype)
-
-
-def _zero():
-    return convert_to_tensor(0, "int32")
-
-
-def _arg_extreme(name, reduce, kernel):
-    def numpy_kernel(x, axis):
-        return kernel(x, axis=axis, keepdims=True)
-
-    @composite(name, numpy_kernel)
-    def position(x, axis):
-        # The first NaN if there is one, as in NumPy.
-        best = reduce(x, axis, True)
-        hit = x == best
-        if is_float(x.dtype):
-            hit = hit | (isnan(x) & isnan(best))
-        positions = cast(arange(dims_of(x)[axis]), "float32")
-        found = where(hit, _along(positions, axis, x.ndim), math.inf)
-        first = apply("ReduceMin", found, (axis,), keep_dims=True)
-        return cast(first, "int32")
-
-    return position
-
-
-def _cum_prod_kernel(x, axis):
-    return np.cumprod(x, axis=axis, dtype=x.dtype)
-
-
-@composite("CumProd", _cum_prod_kernel, takes_complex=True)
-def _cum_prod(x, axis):
-    dim = x.shape[axis]
-    doublings = 31 if dim is None else builtins.max(dim - 1, 0).bit_length()
-    ones = ones_like(x)
-    for i in range(doublings):
-        # Each element times the product of the 2^i before it.
-        first = _slice(ones, 0, 2**i, axis)
-        shifted = _slice(x, 0, -(2**i), axis)
-        x = x * apply("Concat", first, shifted, axis=axis)
-    return x
-
-
-_argmax = _arg_extreme("ArgMax", lambda *args: max(*args), np.argmax)
-
-
-_argmin = _arg_extreme("ArgMin", lambda *args: min(*args), np.argmin)
-
-
-def _correlate_kernel(x1, x2, mode):
-    return np.correlate(x1, x2, mode)
-
-
-@composite("Correlate", _correlate_kernel, takes_complex=True)
-def _correlate(x1, x2, mode):
-    n, m = dims_of(x1)[0], dims_of(x2)[0]
-    margin = [subtract(m, 1)]
-    zero = zeros((), x1.dtype)
-    signal = apply("Pad", x1, margin, margin, zero, pad_mode="constant")
-    # The CPU plugin has no Convolution with filters of unknown size.
-    shifts = expand_dims(arange(n + m - 1), 1) + arange(m)
-    full = matmul(apply("Gather", signal, shifts, 0), conj(x2))
-    if mode == "full":
-        return full
-    shorter, length = minimum(n, m), maximum(n, m)
-    start = shorter - 1
-    if mode == "valid":
-        length = length - start
-    else:
-        start = (start + cast(m > n, "int32") * (1 - shorter % 2)) // 2
-    return apply("Slice", full, [start], [start + length], (1,), (0,))
-
-
-# ------------------------------------------ what OpenVINO has no operation for
-
-
 def _elementwise_rule(x1, x2):
     (dtype, shape1), (_, shape2) = x1, x2
     rank = builtins.max(len(shape1), len(shape2))
@@ -466,18 +126,6 @@ def _elementwise_rule(x1, x2):
     shape2 = (1,) * (rank - len(shape2)) + tuple(shape2)
     dims = [b if a == 1 else a for a, b in zip(shape1, shape2)]
     return [(dtype, dims)]
-
-
-def _unsigned_remainder(x1, x2):
-    return np.mod(x1.view(np.uint32), x2.view(np.uint32))
-
-
-register("GreatestCommonDivisor", np.gcd, rule=_elementwise_rule)
-register("NextAfter", np.nextafter, rule=_elementwise_rule)
-register("UnsignedRemainder", _unsigned_remainder, rule=_elementwise_rule)
-
-
-# --------------------------------------------------------------- what ops share
 
 
 def _arithmetic(type, wrapping, x1, x2):
@@ -554,8 +202,9 @@ _ACCUMULATORS = {
 }
 
 
-def _extreme(x, axis, keepdims, initial, op):
-    name, of_floats, of_integers, of_bool, larger = op
+def _extreme(
+    x, axis, keepdims, initial, name, of_floats, of_integers, of_bool, larger
+):
     x = convert_to_tensor(x)
     axes = canonical_axes(axis, x.ndim)
     keepdims = bool(keepdims)
@@ -600,45 +249,9 @@ def _window(n, op, value):
     return cast(where(equal(n, 1), 1.0, value(t)), floatx())
 
 
-# ---------------------------------------------- order and selection in graphs
-
-
 def _comparable(x):
     """`x` in a dtype that NumPy sorts with NaN last."""
     return x.astype(np.float32) if x.dtype.kind == "V" else x
-
-
-def _arg_sort_kernel(x, axis):
-    return np.argsort(_comparable(x), axis=axis, kind="stable")
-
-
-@composite("ArgSort", _arg_sort_kernel)
-def _arg_sort(x, axis):
-    if is_float(x.dtype):
-        # The CPU plugin does not order NaN. It takes the place of infinity,
-        # and infinity that of the largest number.
-        largest = ml_dtypes.finfo(numpy_dtype(x.dtype)).max
-        x = where(isnan(x), math.inf, apply("Minimum", x, _like(largest, x)))
-    _, order = _top_k(x, axis, "i64")
-    return cast(order, "int32")
-
-
-@composite("Sort", lambda x, axis: np.sort(_comparable(x), axis=axis))
-def _sort(x, axis):
-    if not is_float(x.dtype):
-        values, _ = _top_k(x, axis, "i32")
-        # A node of its own: TopK has two outputs.
-        return apply("Reshape", values, (0,) * x.ndim, special_zero=True)
-    # The CPU plugin does not order NaN: it is sorted as infinity, and as many
-    # at the end become NaN again.
-    values, _ = _top_k(where(isnan(x), math.inf, x), axis, "i32")
-    dim = dims_of(x)[axis]
-    # Counted in floats: the CPU plugin gets `Less` of integers wrong where the
-    # difference is fused into it and both sides are broadcast.
-    numbers = dim - sum(cast(isnan(x), "float32"), axis, keepdims=True)
-    position = cast(arange(dim), "float32")
-    position = expand_dims(position, tuple(range(1, x.ndim - axis)))
-    return where(position < numbers, values, math.nan)
 
 
 def _top_k(x, axis, index_dtype):
@@ -658,138 +271,14 @@ def _like(value, x):
     return convert_to_tensor(value, x.dtype)
 
 
-def _fill_value(dtype):
-    """What JAX gives for an element that does not exist."""
-    if is_inexact(dtype):
-        return math.nan
-    if dtype == "bool":
-        return True
-    bounds = np.iinfo(dtype)
-    return int(bounds.max if dtype.startswith("u") else bounds.min)
-
-
-def _take_kernel(x, indices, axis):
-    dim = x.shape[axis]
-    outside = (indices < -dim) | (indices >= dim)
-    if not outside.any():
-        return np.take(x, indices, axis)
-    fill = np.array(_fill_value(x.dtype.name), x.dtype)
-    if dim == 0:
-        return np.full(_replaced(x.shape, axis, indices.shape), fill)
-    taken = np.take(x, np.where(outside, 0, indices), axis)
-    outside = outside.reshape(outside.shape + (1,) * (x.ndim - axis - 1))
-    return np.where(outside, fill, taken)
-
-
-@composite("TakeOrFill", _take_kernel, takes_complex=True)
-def _take_or_fill(x, indices, axis):
-    taken = gather(x, indices, axis)
-    outside = _is_outside(indices, dims_of(x)[axis])
-    trailing = range(indices.ndim, indices.ndim + x.ndim - axis - 1)
-    outside = expand_dims(outside, tuple(trailing))
-    return apply("Select", outside, _like(_fill_value(x.dtype), x), taken)
-
-
-def _is_outside(indices, dim):
-    return (indices < -dim) | (indices >= dim)
-
-
-def _replaced(dims, axis, new):
-    return dims[:axis] + new + dims[axis + 1 :]
-
-
-def _take_along_axis_kernel(x, indices, axis):
-    dim = x.shape[axis]
-    outside = (indices < -dim) | (indices >= dim)
-    if not outside.any():
-        return np.take_along_axis(x, indices, axis)
-    fill = np.array(_fill_value(x.dtype.name), x.dtype)
-    if dim == 0:
-        x = np.full(_replaced(x.shape, axis, (1,)), fill)
-    taken = np.take_along_axis(x, np.where(outside, 0, indices), axis)
-    return np.where(outside, fill, taken)
-
-
-@composite("TakeAlongAxis", _take_along_axis_kernel, takes_complex=True)
-def _take_along_axis(x, indices, axis):
-    dim = dims_of(x)[axis]
-    x, indices = (
-        _stretched(x, indices, axis),
-        _stretched(indices, x, axis),
-    )
-    inside = clip(indices, -dim, dim - 1)
-    taken = apply("GatherElements", x, inside, axis=axis)
-    fill = _like(_fill_value(x.dtype), x)
-    return apply("Select", _is_outside(indices, dim), fill, taken)
-
-
-def _stretched(x, other, axis):
-    """`x` with the dims of `other` where its own are 1, but for one axis.
-
-    A dim that is not known is taken not to be 1.
-    """
-    stretch = [
-        i != axis and x.shape[i] == 1 and other.shape[i] != 1
-        for i in range(x.ndim)
-    ]
-    if not builtins.any(stretch):
-        return x
-    dims = zip(stretch, dims_of(x), dims_of(other))
-    return apply(
-        "Broadcast", x, [theirs if s else own for s, own, theirs in dims]
-    )
-
-
-# ------------------------------------------- operations that OpenVINO has not
-
-
-def _view_kernel(x, dtype):
-    return (
-        np.ascontiguousarray(x)
-        .view(numpy_dtype(dtype))
-        .reshape(_view_shape(x.dtype.name, x.shape, dtype))
-    )
-
-
-def _view_shape(old, dims, new):
-    """The shape of a tensor whose bits are read as another dtype.
-
-    Raises:
-        ValueError: where the last dim's bytes are no multiple of an item.
-    """
-    old_size = numpy_dtype(old).itemsize
-    new_size = numpy_dtype(new).itemsize
-    if old_size == new_size:
-        return dims
-    if not dims or (dims[-1] or 0) * old_size % new_size:
-        raise ValueError(
-            f"`view` cannot read a tensor of shape {dims} and dtype {old} as "
-            f"{new}: the bytes of its last dim must be a multiple of "
-            f"{new_size}."
-        )
-    last = dims[-1]
-    return dims[:-1] + (None if last is None else last * old_size // new_size,)
-
-
-register(
-    "View",
-    _view_kernel,
-    rule=lambda x, dtype: [(dtype, _view_shape(*x, dtype))],
-)
-
-
-register(
-    "SLogDet",
-    lambda x: tuple(np.linalg.slogdet(x)),
-    rule=lambda x: [(x[0], x[1][:-2]), (part_dtype(x[0]), x[1][:-2])],
-)
-
-
-# ---------------------------------------------------------------------- the ops
+# --------------------------------------------------------------------- the ops
 
 
 def abs(x):
     return absolute(x)
+
+
+_wrapping_abs = _wrapping("Abs", np.abs)
 
 
 def absolute(x):
@@ -797,6 +286,9 @@ def absolute(x):
     if x.dtype == "bool" or x.dtype.startswith("u"):
         return x
     return _wrapping_abs(x) if x.dtype in _SMALL_INTEGERS else apply("Abs", x)
+
+
+_wrapping_add = _wrapping("Add", np.add)
 
 
 def add(x1, x2):
@@ -891,6 +383,17 @@ def arctan(x):
     return unary("Atan", x)
 
 
+@composite("ArcTan2", np.arctan2)
+def _arctan2(y, x):
+    height, width = absolute(y), absolute(x)
+    larger, smaller = maximum(height, width), minimum(height, width)
+    slope = where(smaller == larger, 1.0, smaller / larger)  # inf / inf
+    angle = arctan(where(larger == 0, larger, slope))
+    angle = where(height > width, math.pi / 2 - angle, angle)
+    angle = where(signbit(x), math.pi - angle, angle)
+    return where(signbit(y), -angle, angle)
+
+
 def arctan2(x1, x2):
     return _arctan2(*promote(x1, x2, float))
 
@@ -899,8 +402,33 @@ def arctanh(x):
     return unary("Atanh", x)
 
 
+def _arg_extreme(name, reduce, kernel):
+    def numpy_kernel(x, axis):
+        return kernel(x, axis=axis, keepdims=True)
+
+    @composite(name, numpy_kernel)
+    def position(x, axis):
+        # The first NaN if there is one, as in NumPy.
+        best = reduce(x, axis, True)
+        hit = x == best
+        if is_float(x.dtype):
+            hit = hit | (isnan(x) & isnan(best))
+        positions = cast(arange(dims_of(x)[axis]), "float32")
+        found = where(hit, _along(positions, axis, x.ndim), math.inf)
+        first = apply("ReduceMin", found, (axis,), keep_dims=True)
+        return cast(first, "int32")
+
+    return position
+
+
+_argmax = _arg_extreme("ArgMax", lambda *args: max(*args), np.argmax)
+
+
 def argmax(x, axis=None, keepdims=False):
     return _arg_reduction(_argmax, x, axis, keepdims)
+
+
+_argmin = _arg_extreme("ArgMin", lambda *args: min(*args), np.argmin)
 
 
 def argmin(x, axis=None, keepdims=False):
@@ -929,6 +457,21 @@ def argpartition(x, kth, axis=-1):
     if dim is not None:
         canonical_axis(kth, dim)
     return argsort(x, axis)
+
+
+def _arg_sort_kernel(x, axis):
+    return np.argsort(_comparable(x), axis=axis, kind="stable")
+
+
+@composite("ArgSort", _arg_sort_kernel)
+def _arg_sort(x, axis):
+    if is_float(x.dtype):
+        # The CPU plugin does not order NaN. It takes the place of infinity,
+        # and infinity that of the largest number.
+        largest = ml_dtypes.finfo(numpy_dtype(x.dtype)).max
+        x = where(isnan(x), math.inf, apply("Minimum", x, _like(largest, x)))
+    _, order = _top_k(x, axis, "i64")
+    return cast(order, "int32")
 
 
 def argsort(x, axis=-1):
@@ -1023,6 +566,9 @@ def bitwise_invert(x):
     return apply("LogicalNot" if x.dtype == "bool" else "BitwiseNot", x)
 
 
+_wrapping_left_shift = _wrapping("BitwiseLeftShift", np.left_shift)
+
+
 def bitwise_left_shift(x, y):
     x, y = _promote_shift("left_shift", x, y)
     return _arithmetic("BitwiseLeftShift", _wrapping_left_shift, x, y)
@@ -1035,6 +581,9 @@ def bitwise_not(x):
 def bitwise_or(x, y):
     x, y = _promote_integers("bitwise_or", x, y)
     return apply("LogicalOr" if x.dtype == "bool" else "BitwiseOr", x, y)
+
+
+_wrapping_right_shift = _wrapping("BitwiseRightShift", np.right_shift)
 
 
 def bitwise_right_shift(x, y):
@@ -1084,6 +633,11 @@ def _target_shape(shape):
         return tuple(shape)
     shape = [d if is_symbolic(d) else operator.index(d) for d in shape]
     return shape if builtins.any(map(is_symbolic, shape)) else tuple(shape)
+
+
+@composite("Cbrt", np.cbrt)
+def _cbrt(x):
+    return sign(x) * absolute(x) ** (1 / 3)
 
 
 def cbrt(x):
@@ -1145,6 +699,30 @@ def corrcoef(x):
     return clip(correlation, -1.0, 1.0)
 
 
+def _correlate_kernel(x1, x2, mode):
+    return np.correlate(x1, x2, mode)
+
+
+@composite("Correlate", _correlate_kernel, takes_complex=True)
+def _correlate(x1, x2, mode):
+    n, m = dims_of(x1)[0], dims_of(x2)[0]
+    margin = [subtract(m, 1)]
+    zero = zeros((), x1.dtype)
+    signal = apply("Pad", x1, margin, margin, zero, pad_mode="constant")
+    # The CPU plugin has no Convolution with filters of unknown size.
+    shifts = expand_dims(arange(n + m - 1), 1) + arange(m)
+    full = matmul(apply("Gather", signal, shifts, 0), conj(x2))
+    if mode == "full":
+        return full
+    shorter, length = minimum(n, m), maximum(n, m)
+    start = shorter - 1
+    if mode == "valid":
+        length = length - start
+    else:
+        start = (start + cast(m > n, "int32") * (1 - shorter % 2)) // 2
+    return apply("Slice", full, [start], [start + length], (1,), (0,))
+
+
 def correlate(x1, x2, mode="valid"):
     x1, x2 = promote(x1, x2)
     if not is_inexact(x1.dtype):
@@ -1201,6 +779,23 @@ def _components(x):
             f"{x.shape[-1]}"
         )
     return [x[..., i] for i in range(x.shape[-1])]
+
+
+def _cum_prod_kernel(x, axis):
+    return np.cumprod(x, axis=axis, dtype=x.dtype)
+
+
+@composite("CumProd", _cum_prod_kernel, takes_complex=True)
+def _cum_prod(x, axis):
+    dim = x.shape[axis]
+    doublings = 31 if dim is None else builtins.max(dim - 1, 0).bit_length()
+    ones = ones_like(x)
+    for i in range(doublings):
+        # Each element times the product of the 2^i before it.
+        first = _slice(ones, 0, 2**i, axis)
+        shifted = _slice(x, 0, -(2**i), axis)
+        x = x * apply("Concat", first, shifted, axis=axis)
+    return x
 
 
 def cumprod(x, axis=None, dtype=None):
@@ -1336,14 +931,15 @@ def einsum(subscripts, *operands, **kwargs):
     """
     operands = [convert_to_tensor(x) for x in operands]
     ranks = tuple(x.ndim for x in operands)
-    if _is_matmul(subscripts, ranks):
+    if contraction.is_matmul(subscripts, ranks):
         return matmul(*operands)
     is_int8 = builtins.all(x.dtype == "int8" for x in operands)
     operands = promote(*operands)
     dtype = "int32" if is_int8 else operands[0].dtype
-    labels, output = _parse_einsum(subscripts, ranks)
+    labels, output = contraction.parse(subscripts, ranks)
     terms = list(zip(operands, labels))
-    for i, j in _einsum_order(terms, output):
+    shapes = [x.shape for x in operands]
+    for i, j in contraction.order(labels, shapes, output):
         second, first = terms.pop(j), terms.pop(i)
         needed = output + "".join(labels for _, labels in terms)
         terms.append(_contract(*first, *second, needed))
@@ -1351,98 +947,6 @@ def einsum(subscripts, *operands, **kwargs):
     x, labels = _summed(x, labels, output)
     x = _in_order(x, labels, output)
     return cast(x, dtype)
-
-
-@functools.lru_cache(maxsize=1024)
-def _parse_einsum(subscripts, ranks):
-    """The labels of each operand and of the output, one character a dim.
-
-    Raises:
-        ValueError: for an equation that is malformed or does not fit.
-    """
-    inputs, arrow, output = subscripts.replace(" ", "").partition("->")
-    inputs = inputs.split(",")
-    if len(inputs) != len(ranks):
-        raise ValueError(
-            f"`einsum` got {len(ranks)} operands for {subscripts!r}, which "
-            f"takes {len(inputs)}."
-        )
-    # Dims that an ellipsis stands for, counted from the last one.
-    hidden = [chr(0x10000 + i) for i in range(builtins.max(ranks, default=0))]
-    longest = ""
-    expanded = []
-    for labels, rank in zip(inputs, ranks):
-        count = rank - len(labels.replace("...", ""))
-        if count < 0 or (count > 0 and "..." not in labels):
-            raise ValueError(
-                f"`einsum` got an operand of {rank} dims for the labels "
-                f"{labels!r} of {subscripts!r}."
-            )
-        ellipsis = "".join(hidden[:count][::-1])
-        longest = builtins.max(longest, ellipsis, key=len)
-        expanded.append(labels.replace("...", ellipsis))
-    used = "".join(expanded)
-    if arrow:
-        output = output.replace("...", longest)
-    else:
-        once = {c for c in used if used.count(c) == 1 and c not in hidden}
-        output = longest + "".join(sorted(once))
-    letters = (c for c in used + output if c not in hidden)
-    if (
-        not builtins.all(c.isalpha() for c in letters)
-        or set(output) - set(used)
-        or len(set(output)) < len(output)
-    ):
-        raise ValueError(f"`einsum` got a malformed equation: {subscripts!r}")
-    return tuple(expanded), output
-
-
-@functools.lru_cache(maxsize=1024)
-def _is_matmul(subscripts, ranks):
-    """Whether an equation is `matmul` as it is."""
-    if len(ranks) != 2:
-        return False
-    (labels1, labels2), output = _parse_einsum(subscripts, ranks)
-    batch, free1, free2, inner, _ = _contraction_plan(labels1, labels2, output)
-    ranks_fit = len(free1) == 1 if batch else len(free2) < 2
-    return (
-        ranks_fit
-        and len(inner) == 1
-        and (len(free2) == 1 or not batch)
-        and labels1 == batch + free1 + inner
-        and labels2 == batch + inner + free2
-        and output == batch + free1 + free2
-    )
-
-
-def _einsum_order(terms, output):
-    """Which two of the terms to contract at each step; results come last."""
-    if len(terms) < 3:
-        return ((0, 1),) * (len(terms) - 1)
-    sizes = {}
-    for x, labels in terms:
-        sizes.update(zip(labels, x.shape))
-    labels = tuple(labels for _, labels in terms)
-    return _cheapest_order(labels, output, tuple(sizes.items()))
-
-
-@functools.lru_cache(maxsize=1024)
-def _cheapest_order(terms, output, sizes):
-    """The order that takes, at each step, the pair with the least work."""
-    # A dim that is not known counts as a batch of 32.
-    sizes = {label: 32 if dim is None else dim for label, dim in sizes}
-    terms, order = list(terms), []
-
-    def work(pair):
-        return math.prod(sizes[c] for c in set(terms[pair[0]] + terms[pair[1]]))
-
-    while len(terms) > 1:
-        pairs = itertools.combinations(range(len(terms)), 2)
-        i, j = builtins.min(pairs, key=work)
-        order.append((i, j))
-        both = set(terms.pop(j) + terms.pop(i))
-        terms.append("".join(both.intersection(output + "".join(terms))))
-    return tuple(order)
 
 
 def _contract(x1, labels1, x2, labels2, needed):
@@ -1453,7 +957,7 @@ def _contract(x1, labels1, x2, labels2, needed):
     """
     x1, labels1 = _summed(x1, labels1, labels2 + needed)
     x2, labels2 = _summed(x2, labels2, labels1 + needed)
-    plan = _contraction_plan(labels1, labels2, needed)
+    plan = contraction.plan(labels1, labels2, needed)
     if plan.swapped:
         x1, labels1, x2, labels2 = x2, labels2, x1, labels1
     batch, free1, free2, inner = plan.batch, plan.free1, plan.free2, plan.inner
@@ -1484,25 +988,6 @@ def _contract(x1, labels1, x2, labels2, needed):
     if joins_rows or joins_columns:
         x = _reshaped(x, kept, _one_each(rows + columns))
     return x, batch + free1 + free2
-
-
-_ContractionPlan = collections.namedtuple(
-    "_ContractionPlan", "batch free1 free2 inner swapped"
-)
-
-
-@functools.lru_cache(maxsize=4096)
-def _contraction_plan(labels1, labels2, needed):
-    """Which dims of two operands are which; swapped if that saves a step."""
-    needed = "".join(dict.fromkeys(needed))
-    batch = "".join(c for c in needed if c in labels1 and c in labels2)
-    free1 = "".join(c for c in needed if c in labels1 and c not in labels2)
-    free2 = "".join(c for c in needed if c in labels2 and c not in labels1)
-    inner = "".join(c for c in labels1 if c in labels2 and c not in needed)
-    wanted = "".join(c for c in needed if c in labels1 + labels2)
-    if batch + free1 + free2 != wanted == batch + free2 + free1:
-        return _ContractionPlan(batch, free2, free1, inner, True)
-    return _ContractionPlan(batch, free1, free2, inner, False)
 
 
 def _summed(x, labels, needed):
@@ -1584,6 +1069,12 @@ def equal(x1, x2):
     return binary("Equal", x1, x2)
 
 
+@composite("NaNExp", np.exp)
+def _exp(x):
+    # The CPU plugin's Exp gives inf for NaN.
+    return _unless_nan(x, apply("Exp", x))
+
+
 def exp(x):
     return _exp(to_float(x))
 
@@ -1598,6 +1089,12 @@ def expand_dims(x, axis):
     count = len(axis) if isinstance(axis, (list, tuple)) else 1
     axes = canonical_axes(axis, x.ndim + count)
     return apply("Unsqueeze", x, axes) if axes else x
+
+
+@composite("Expm1", np.expm1, takes_complex=True)
+def _expm1(x):
+    half = tanh(0.5 * x)  # exact near 0, where 1 would swallow x
+    return where(absolute(x) < 0.5, 2 * half / (1 - half), exp(x) - 1)
 
 
 def expm1(x):
@@ -1634,8 +1131,42 @@ def floor(x):
     return unary("Floor", x)
 
 
+@composite("FloorDivide", np.floor_divide)
+def _floor_divide(x1, x2):
+    if is_float(x1.dtype):
+        return _float_floor_divide(x1, x2)
+    x1, x2, dtype = cast(x1, "int32"), cast(x2, "int32"), x1.dtype
+    # The CPU plugin divides in float32, so the quotient is off by a little:
+    # the remainder is divided again, and tells whether it is off by one.
+    quotient = _estimated_quotient(x1, x2)
+    quotient += _estimated_quotient(x1 - quotient * x2, x2)
+    remainder = (x1 - quotient * x2) * sign(x2)
+    quotient += cast(remainder >= absolute(x2), "int32")
+    quotient -= cast(remainder < 0, "int32")
+    return cast(quotient * cast(x2 != 0, "int32"), dtype)
+
+
+def _estimated_quotient(x1, x2):
+    quotient = cast(x1, "float32") / cast(x2, "float32")
+    return cast(apply("Floor", quotient), "int32")
+
+
+def _float_floor_divide(x1, x2):
+    quotient = apply("Round", (x1 - _mod(x1, x2)) / x2, mode="half_to_even")
+    opposite = cast((x1 < 0) != (x2 < 0), x1.dtype)
+    quotient = where(
+        isinf(x2) & isfinite(x1), -opposite * sign(absolute(x1)), quotient
+    )
+    return where(x2 == 0, x1 / x2, quotient)
+
+
 def floor_divide(x1, x2):
     return _floor_divide(*_promote_numbers(x1, x2))
+
+
+@composite("FMax", np.fmax)
+def _fmax(x1, x2):
+    return where(isnan(x1), x2, where(isnan(x2), x1, maximum(x1, x2)))
 
 
 def fmax(x1, x2):
@@ -1643,9 +1174,46 @@ def fmax(x1, x2):
     return _fmax(x1, x2) if is_float(x1.dtype) else maximum(x1, x2)
 
 
+@composite("FMin", np.fmin)
+def _fmin(x1, x2):
+    return where(isnan(x1), x2, where(isnan(x2), x1, minimum(x1, x2)))
+
+
 def fmin(x1, x2):
     x1, x2 = promote(x1, x2)
     return _fmin(x1, x2) if is_float(x1.dtype) else minimum(x1, x2)
+
+
+@composite("TruncRemainder", np.fmod)
+def _fmod(x1, x2):
+    if not is_float(x1.dtype):
+        remainder = _mod(absolute(x1), absolute(x2))
+        return remainder if x1.dtype.startswith("u") else sign(x1) * remainder
+    divisor = absolute(x2)
+    remainder = absolute(x1)
+    for _ in range(2):  # exact where the quotient is below 2^24
+        remainder = _minus_multiple(remainder, divisor)
+    remainder = where(remainder < 0, remainder + divisor, remainder)
+    remainder = where(remainder >= divisor, remainder - divisor, remainder)
+    remainder = where(isinf(divisor) & isfinite(x1), absolute(x1), remainder)
+    return where(x1 < 0, -remainder, remainder)
+
+
+def _minus_multiple(x, divisor):
+    """`x` less the multiple of `divisor` below, with exact products."""
+    count = floor(x / divisor)
+    count_high, count_low = _halves(count)
+    high, low = _halves(divisor)
+    x = x - count_high * high
+    x = x - count_high * low - count_low * high
+    return x - count_low * low
+
+
+def _halves(x):
+    """`x` as a sum of two numbers of 12 bits (Dekker, Veltkamp)."""
+    scaled = 4097 * x
+    high = scaled - (scaled - x)
+    return high, x - high
 
 
 def fmod(x1, x2):
@@ -1663,6 +1231,9 @@ def full(shape, fill_value, dtype=None):
 def full_like(x, fill_value, dtype=None):
     x = convert_to_tensor(x)
     return full(dims_of(x), fill_value, dtype or x.dtype)
+
+
+register("GreatestCommonDivisor", np.gcd, rule=_elementwise_rule)
 
 
 def gcd(x1, x2):
@@ -1733,8 +1304,39 @@ def hstack(xs):
     return concatenate(xs, 0 if xs[0].ndim == 1 else 1)
 
 
+@composite("Hypot", np.hypot)
+def _hypot(x1, x2):
+    x1, x2 = absolute(x1), absolute(x2)
+    larger, smaller = apply("Maximum", x1, x2), apply("Minimum", x1, x2)
+    ratio = where(smaller == larger, 1.0, smaller / larger)
+    result = where(larger == 0, larger, larger * sqrt(1 + ratio * ratio))
+    result = where(isnan(x1) | isnan(x2), math.nan, result)
+    return where(isinf(x1) | isinf(x2), math.inf, result)
+
+
 def hypot(x1, x2):
     return _hypot(*promote(x1, x2, float))
+
+
+# Abramowitz and Stegun, 9.8.1 and 9.8.2: powers of (x / 3.75)^2, of 3.75 / x.
+_I0_SMALL = (1, 3.5156229, 3.0899424, 1.2067492)
+
+
+_I0_SMALL += (0.2659732, 0.0360768, 0.0045813)
+
+
+_I0_LARGE = (0.39894228, 0.01328592, 0.00225319, -0.00157565, 0.00916281)
+
+
+_I0_LARGE += (-0.02057706, 0.02635537, -0.01647633, 0.00392377)
+
+
+@composite("BesselI0", np.i0)
+def _i0(x):
+    x = absolute(x)
+    small = polynomial(_I0_SMALL, square(x / 3.75))
+    large = polynomial(_I0_LARGE, 3.75 / x) * exp(x) / sqrt(x)
+    return where(x < 3.75, small, large)
 
 
 def i0(x):
@@ -1854,6 +1456,15 @@ def lcm(x1, x2):
     return floor_divide(x1, maximum(gcd(x1, x2), 1)) * x2
 
 
+@composite("LoadExponent", np.ldexp)
+def _ldexp(x, exponent):
+    # In two steps, so that a power does not overflow where the result fits.
+    exponent = cast(exponent, x.dtype)
+    half = floor(exponent / 2)
+    two = convert_to_tensor(2, x.dtype)
+    return x * two**half * two ** (exponent - half)
+
+
 def ldexp(x1, x2):
     x1, x2 = to_float(x1), convert_to_tensor(x2)
     if not is_integer(x2.dtype):
@@ -1941,8 +1552,29 @@ def log10(x):
     return _log10(to_float(x))
 
 
+def _log1p_kernel(x):
+    if x.dtype.kind != "c":
+        return np.log1p(x)
+    # NumPy's adds the 1, which swallows what is small.
+    a, b = x.real, x.imag
+    near = np.log1p(a * (a + 2) + b * b) / 2
+    size = np.where(np.abs(x) < 0.5, near, np.log(np.hypot(1 + a, b)))
+    return size + 1j * np.arctan2(b, 1 + a)
+
+
+@composite("Log1p", _log1p_kernel)
+def _log1p(x):
+    near = 2 * apply("Atanh", x / (x + 2))
+    return where(absolute(x) < 0.5, near, log(1 + x))
+
+
 def log1p(x):
     return _log1p(to_float(x))
+
+
+@composite("Log2", np.log2)
+def _log2(x):
+    return log(x) * (1 / math.log(2))
 
 
 def log2(x):
@@ -2009,8 +1641,31 @@ def matmul(x1, x2):
     return apply("MatMul", x1, x2)
 
 
+_nan_reduce_max = _nan_reduction("NaNReduceMax", "ReduceMax", np.max)
+
+
+_integer_reduce_max = _integer_extreme("IntegerReduceMax", "ReduceMax", np.max)
+
+
 def max(x, axis=None, keepdims=False, initial=None):
-    return _extreme(x, axis, keepdims, initial, _MAX)
+    return _extreme(
+        x,
+        axis,
+        keepdims,
+        initial,
+        name="max",
+        of_floats=_nan_reduce_max,
+        of_integers=_integer_reduce_max,
+        of_bool="ReduceLogicalOr",
+        larger=maximum,
+    )
+
+
+@composite("NaNMaximum", np.maximum)
+def _nan_maximum(x1, x2):
+    # The CPU plugin's Maximum and Minimum give either where one is NaN, mostly
+    # the second.
+    return _unless_nan(x1, _unless_nan(x2, apply("Maximum", x1, x2)))
 
 
 def maximum(x1, x2):
@@ -2054,8 +1709,29 @@ def meshgrid(*x, indexing="xy"):
     return grids
 
 
+_nan_reduce_min = _nan_reduction("NaNReduceMin", "ReduceMin", np.min)
+
+
+_integer_reduce_min = _integer_extreme("IntegerReduceMin", "ReduceMin", np.min)
+
+
 def min(x, axis=None, keepdims=False, initial=None):
-    return _extreme(x, axis, keepdims, initial, _MIN)
+    return _extreme(
+        x,
+        axis,
+        keepdims,
+        initial,
+        name="min",
+        of_floats=_nan_reduce_min,
+        of_integers=_integer_reduce_min,
+        of_bool="ReduceLogicalAnd",
+        larger=minimum,
+    )
+
+
+@composite("NaNMinimum", np.minimum)
+def _nan_minimum(x1, x2):
+    return _unless_nan(x1, _unless_nan(x2, apply("Minimum", x1, x2)))
 
 
 def minimum(x1, x2):
@@ -2063,6 +1739,26 @@ def minimum(x1, x2):
     if is_inexact(x1.dtype):
         return _nan_minimum(x1, x2)
     return apply("LogicalAnd" if x1.dtype == "bool" else "Minimum", x1, x2)
+
+
+@composite("FloorRemainder", np.mod)
+def _mod(x1, x2):
+    if is_float(x1.dtype):
+        remainder = _fmod(x1, x2)
+        opposite = (remainder != 0) & ((remainder < 0) != (x2 < 0))
+        return where(opposite, remainder + x2, remainder)
+    if x1.dtype == "uint32":  # int32 in the CPU plugin
+        return apply("UnsignedRemainder", x1, x2)
+    wide1, wide2 = cast(x1, "int32"), cast(x2, "int32")
+    remainder = wide1 - _floor_divide(wide1, wide2) * wide2
+    return cast(remainder * cast(wide2 != 0, "int32"), x1.dtype)
+
+
+def _unsigned_remainder(x1, x2):
+    return np.mod(x1.view(np.uint32), x2.view(np.uint32))
+
+
+register("UnsignedRemainder", _unsigned_remainder, rule=_elementwise_rule)
 
 
 def mod(x1, x2):
@@ -2082,6 +1778,9 @@ def moveaxis(x, source, destination):
     for place, axis in sorted(zip(destination, source)):
         order.insert(place, axis)
     return transpose(x, order)
+
+
+_wrapping_multiply = _wrapping("Multiply", np.multiply)
 
 
 def multiply(x1, x2):
@@ -2197,6 +1896,9 @@ def negative(x):
     if x.dtype.startswith("u") or x.dtype in _SMALL_INTEGERS:
         return subtract(zeros((), x.dtype), x)
     return apply("Negative", x)
+
+
+register("NextAfter", np.nextafter, rule=_elementwise_rule)
 
 
 def nextafter(x1, x2):
@@ -2381,6 +2083,24 @@ def percentile(x, q, axis=None, method="linear", keepdims=False):
 
 def _fraction(percent):
     return divide(percent, 100)
+
+
+@composite("IntegerPower", kernels.power)
+def _integer_power(x1, x2):
+    # The CPU plugin's Power is one of float32. Six bits of the exponent: more
+    # would overflow any base but 0, 1 and -1.
+    base, exponent, dtype = cast(x1, "int32"), cast(x2, "int32"), x1.dtype
+    one = convert_to_tensor(1, "int32")
+    result = one
+    bits = apply("Abs", exponent)
+    for bit in range(6):
+        taken = bits >> bit & one
+        result = result * (taken * (base - one) + one)
+        base = base * base
+    inverse = cast(absolute(cast(x1, "int32")) == one, "int32")
+    negative_exponent = cast(exponent < 0, "int32")
+    result = result * (one - negative_exponent * (one - inverse))
+    return cast(result, dtype)
 
 
 def power(x1, x2):
@@ -2610,6 +2330,11 @@ def sign(x):
     return x if x.dtype == "bool" else apply("Sign", x)
 
 
+@composite("SignBit", np.signbit)
+def _signbit(x):
+    return (x < 0) | ((x == 0) & (1 / x < 0))
+
+
 def signbit(x):
     x = convert_to_tensor(x)
     if is_inexact(x.dtype):
@@ -2635,9 +2360,34 @@ def size(x):
     return math.prod(dims_of(convert_to_tensor(x)))
 
 
+register(
+    "SLogDet",
+    lambda x: tuple(np.linalg.slogdet(x)),
+    rule=lambda x: [(x[0], x[1][:-2]), (part_dtype(x[0]), x[1][:-2])],
+)
+
+
 @in_float32
 def slogdet(x):
     return apply("SLogDet", to_float(x))
+
+
+@composite("Sort", lambda x, axis: np.sort(_comparable(x), axis=axis))
+def _sort(x, axis):
+    if not is_float(x.dtype):
+        values, _ = _top_k(x, axis, "i32")
+        # A node of its own: TopK has two outputs.
+        return apply("Reshape", values, (0,) * x.ndim, special_zero=True)
+    # The CPU plugin does not order NaN: it is sorted as infinity, and as many
+    # at the end become NaN again.
+    values, _ = _top_k(where(isnan(x), math.inf, x), axis, "i32")
+    dim = dims_of(x)[axis]
+    # Counted in floats: the CPU plugin gets `Less` of integers wrong where the
+    # difference is fused into it and both sides are broadcast.
+    numbers = dim - sum(cast(isnan(x), "float32"), axis, keepdims=True)
+    position = cast(arange(dim), "float32")
+    position = expand_dims(position, tuple(range(1, x.ndim - axis)))
+    return where(position < numbers, values, math.nan)
 
 
 def sort(x, axis=-1):
@@ -2713,6 +2463,9 @@ def _std(x, axis, keepdims):
     return sqrt(_var(x, axis, keepdims))
 
 
+_wrapping_subtract = _wrapping("Subtract", np.subtract)
+
+
 def subtract(x1, x2):
     x1, x2 = promote(x1, x2)
     if x1.dtype == "bool":
@@ -2721,6 +2474,30 @@ def subtract(x1, x2):
             "`logical_xor`."
         )
     return _arithmetic("Subtract", _wrapping_subtract, x1, x2)
+
+
+def _integer_sum_kernel(x, axes, keep_dims):
+    return np.sum(x, axis=axes, keepdims=keep_dims, dtype=x.dtype)
+
+
+@composite("IntegerReduceSum", _integer_sum_kernel)
+def _integer_reduce_sum(x, axes, keep_dims):
+    # The CPU plugin's ReduceSum adds in float32, its CumSum in integers.
+    result = cast(x, "int32")
+    for axis in axes:
+        before = [1 if i == axis else 0 for i in range(x.ndim)]
+        padded = apply(
+            "Pad", result, before, [0] * x.ndim, _zero(), pad_mode="constant"
+        )
+        total = apply("CumSum", padded, axis)
+        result = apply("Gather", total, (-1,), axis)
+    if not keep_dims:
+        result = apply("Squeeze", result, axes)
+    return cast(result, x.dtype)
+
+
+def _zero():
+    return convert_to_tensor(0, "int32")
 
 
 def sum(x, axis=None, keepdims=False):
@@ -2740,6 +2517,46 @@ def swapaxes(x, axis1, axis2):
     order = list(range(x.ndim))
     order[axis1], order[axis2] = axis2, axis1
     return transpose(x, order)
+
+
+def _fill_value(dtype):
+    """What JAX gives for an element that does not exist."""
+    if is_inexact(dtype):
+        return math.nan
+    if dtype == "bool":
+        return True
+    bounds = np.iinfo(dtype)
+    return int(bounds.max if dtype.startswith("u") else bounds.min)
+
+
+def _take_kernel(x, indices, axis):
+    dim = x.shape[axis]
+    outside = (indices < -dim) | (indices >= dim)
+    if not outside.any():
+        return np.take(x, indices, axis)
+    fill = np.array(_fill_value(x.dtype.name), x.dtype)
+    if dim == 0:
+        return np.full(_replaced(x.shape, axis, indices.shape), fill)
+    taken = np.take(x, np.where(outside, 0, indices), axis)
+    outside = outside.reshape(outside.shape + (1,) * (x.ndim - axis - 1))
+    return np.where(outside, fill, taken)
+
+
+@composite("TakeOrFill", _take_kernel, takes_complex=True)
+def _take_or_fill(x, indices, axis):
+    taken = gather(x, indices, axis)
+    outside = _is_outside(indices, dims_of(x)[axis])
+    trailing = range(indices.ndim, indices.ndim + x.ndim - axis - 1)
+    outside = expand_dims(outside, tuple(trailing))
+    return apply("Select", outside, _like(_fill_value(x.dtype), x), taken)
+
+
+def _is_outside(indices, dim):
+    return (indices < -dim) | (indices >= dim)
+
+
+def _replaced(dims, axis, new):
+    return dims[:axis] + new + dims[axis + 1 :]
 
 
 def take(x, indices, axis=None):
@@ -2774,6 +2591,48 @@ def _are_inside(indices, dim):
     if known is None or dim is None:
         return False
     return not known.size or (known.min() >= -dim and known.max() < dim)
+
+
+def _take_along_axis_kernel(x, indices, axis):
+    dim = x.shape[axis]
+    outside = (indices < -dim) | (indices >= dim)
+    if not outside.any():
+        return np.take_along_axis(x, indices, axis)
+    fill = np.array(_fill_value(x.dtype.name), x.dtype)
+    if dim == 0:
+        x = np.full(_replaced(x.shape, axis, (1,)), fill)
+    taken = np.take_along_axis(x, np.where(outside, 0, indices), axis)
+    return np.where(outside, fill, taken)
+
+
+@composite("TakeAlongAxis", _take_along_axis_kernel, takes_complex=True)
+def _take_along_axis(x, indices, axis):
+    dim = dims_of(x)[axis]
+    x, indices = (
+        _stretched(x, indices, axis),
+        _stretched(indices, x, axis),
+    )
+    inside = clip(indices, -dim, dim - 1)
+    taken = apply("GatherElements", x, inside, axis=axis)
+    fill = _like(_fill_value(x.dtype), x)
+    return apply("Select", _is_outside(indices, dim), fill, taken)
+
+
+def _stretched(x, other, axis):
+    """`x` with the dims of `other` where its own are 1, but for one axis.
+
+    A dim that is not known is taken not to be 1.
+    """
+    stretch = [
+        i != axis and x.shape[i] == 1 and other.shape[i] != 1
+        for i in range(x.ndim)
+    ]
+    if not builtins.any(stretch):
+        return x
+    dims = zip(stretch, dims_of(x), dims_of(other))
+    return apply(
+        "Broadcast", x, [theirs if s else own for s, own, theirs in dims]
+    )
 
 
 def take_along_axis(x, indices, axis=None):
@@ -2888,6 +2747,11 @@ def _lower_part(x, k, op):
 
 def true_divide(x1, x2):
     return divide(x1, x2)
+
+
+@composite("Trunc", np.trunc)
+def _trunc(x):
+    return where(x < 0, ceil(x), floor(x))
 
 
 def trunc(x):
@@ -3065,6 +2929,41 @@ def _vectorize_axis(function, in_axes):
     return mapped
 
 
+def _view_kernel(x, dtype):
+    return (
+        np.ascontiguousarray(x)
+        .view(numpy_dtype(dtype))
+        .reshape(_view_shape(x.dtype.name, x.shape, dtype))
+    )
+
+
+def _view_shape(old, dims, new):
+    """The shape of a tensor whose bits are read as another dtype.
+
+    Raises:
+        ValueError: where the last dim's bytes are no multiple of an item.
+    """
+    old_size = numpy_dtype(old).itemsize
+    new_size = numpy_dtype(new).itemsize
+    if old_size == new_size:
+        return dims
+    if not dims or (dims[-1] or 0) * old_size % new_size:
+        raise ValueError(
+            f"`view` cannot read a tensor of shape {dims} and dtype {old} as "
+            f"{new}: the bytes of its last dim must be a multiple of "
+            f"{new_size}."
+        )
+    last = dims[-1]
+    return dims[:-1] + (None if last is None else last * old_size // new_size,)
+
+
+register(
+    "View",
+    _view_kernel,
+    rule=lambda x, dtype: [(dtype, _view_shape(*x, dtype))],
+)
+
+
 def view(x, dtype=None):
     x = convert_to_tensor(x)
     dtype = x.dtype if dtype is None else standardize(dtype)
@@ -3094,21 +2993,3 @@ def zeros(shape, dtype=None):
 
 def zeros_like(x, dtype=None):
     return full_like(x, 0, dtype)
-
-
-_MAX = (
-    "max",
-    _nan_reduce_max,
-    _integer_reduce_max,
-    "ReduceLogicalOr",
-    maximum,
-)
-
-
-_MIN = (
-    "min",
-    _nan_reduce_min,
-    _integer_reduce_min,
-    "ReduceLogicalAnd",
-    minimum,
-)
