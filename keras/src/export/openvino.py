@@ -170,11 +170,14 @@ def trace(model, arguments):
     training = {"training": False} if model._call_has_training_arg else {}
     with graph.Trace() as scope, backend.StatelessScope() as state:
         scope.narrows = True  # as all devices do
+        scope.symbolic_dims = True
         inputs = tree.map_structure(symbolic_input, arguments)
         try:
             outputs = model(*inputs, **training)
         except Exception as error:
-            shapes = [x.shape for x in tree.flatten(inputs)]
+            shapes = [
+                backend.standardize_shape(x.shape) for x in tree.flatten(inputs)
+            ]
             error.add_note(
                 f"This was the export for inputs of the shapes {shapes}; "
                 "`input_signature` can give the dims that a model must know."

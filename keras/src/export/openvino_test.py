@@ -292,3 +292,41 @@ def test_refuses_state(tmp_path):
 def test_says_which_shapes_it_could_not_trace(tmp_path):
     error = refused(lambda x: x * int(ops.shape(x)[0]), tmp_path)
     assert "[(None, 3, 3)]" in "".join(error.value.__notes__)
+
+
+def test_a_layer_that_needs_a_dim_is_refused_where_it_is_open(tmp_path):
+    inputs = layers.Input((None, 3))
+    steps = layers.TimeDistributed(layers.Dense(4), name="steps")
+    model = keras.Model(inputs, steps(inputs))
+    with pytest.raises(ValueError, match="symbolic tensor") as error:
+        exported(model, tmp_path)
+    assert "`input_signature`" in "".join(error.value.__notes__)
+    signature = [layers.InputSpec(shape=(None, 5, 3), dtype="float32")]
+    compiled = exported(model, tmp_path, input_signature=signature)
+    x = normal(2, 5, 3)
+    np.testing.assert_allclose(
+        compiled([x])[0], model.predict(x, verbose=0), atol=1e-5
+    )
+
+
+def test_dims_that_a_call_asks_for(tmp_path):
+    """They are numbers to it where they are known, and tensors elsewhere."""
+
+    def halves(x):
+        batch, steps, features = x.shape
+        assert None not in (batch, steps, features)
+        x = ops.reshape(x, (batch, steps * features))
+        return x[:, : x.shape[1] // 2]
+
+    inputs = layers.Input((None, 2))
+    outputs = layers.Lambda(halves, output_shape=(None,))(inputs)
+    model = keras.Model(inputs, outputs)
+    for steps in (1, 4):
+        x = normal(3, steps, 2)
+        expected = x.reshape(3, -1)[:, :steps]
+        np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+    compiled = exported(model, tmp_path)
+    for batch, steps in [(1, 1), (3, 4), (4, 3)]:
+        x = normal(batch, steps, 2)
+        expected = x.reshape(batch, -1)[:, :steps]
+        np.testing.assert_array_equal(compiled([x])[0], expected)

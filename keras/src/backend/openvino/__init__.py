@@ -24,6 +24,7 @@ from keras.src.backend.openvino.core import device_scope
 from keras.src.backend.openvino.core import is_tensor
 from keras.src.backend.openvino.core import random_seed_dtype
 from keras.src.backend.openvino.core import shape
+from keras.src.backend.openvino.core import standardize_shape
 from keras.src.backend.openvino.core import vectorized_map
 from keras.src.backend.openvino.rnn import bidirectional_gru
 from keras.src.backend.openvino.rnn import bidirectional_lstm

@@ -12,6 +12,7 @@ from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
+from keras.src.backend.openvino.tensor import shape
 
 _HALVES = ("float16", "bfloat16")
 
@@ -152,18 +153,6 @@ def dimension(n, op):
     if size < 0:
         raise ValueError(f"`{op}` takes a size of 0 or more. Received: {size}")
     return size
-
-
-def shape(x):
-    """The dims of `x`: integers, and 0-d int32 tensors for unknown ones."""
-    static = tuple(x.shape)
-    if None not in static or not is_symbolic(x):
-        return static  # of another framework too: layers run in `tf.data`
-    dims = apply("ShapeOf", x, output_type="i32")
-    return tuple(
-        apply("Gather", dims, i, 0) if dim is None else dim
-        for i, dim in enumerate(static)
-    )
 
 
 def polynomial(coefficients, x):

@@ -4,6 +4,7 @@ import numpy as np
 
 from keras.src import tree
 from keras.src.backend.common import KerasVariable
+from keras.src.backend.common import variables as common_variables
 from keras.src.backend.common.keras_tensor import KerasTensor
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
@@ -32,6 +33,7 @@ from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import symbolic
+from keras.src.backend.openvino.tensor import traced_module
 from keras.src.backend.openvino.tensor import value_of
 
 SUPPORTS_SPARSE_TENSORS = False
@@ -89,7 +91,28 @@ def get_ov_output(x, ov_type=None):
 
 
 def shape(x):
+    """The dims of `x`: integers, and 0-d int32 tensors for unknown ones."""
+    if traced_module() in _CROPS and None in x.shape[-3:]:
+        raise ValueError(
+            "The crops of Keras's image layers need the height and width of "
+            f"images. Received: shape={x.shape}"
+        )
     return common.shape(x)
+
+
+# They take another branch where `isinstance(height, int)` is false, and give
+# images of another size or other pixels there.
+_CROPS = (
+    "keras.src.layers.preprocessing.image_preprocessing.center_crop",
+    "keras.src.utils.image_utils",
+)
+
+
+def standardize_shape(shape):
+    """`shape` as Keras has it: `None` for dims that are symbolic tensors."""
+    if isinstance(shape, (list, tuple)):
+        shape = tuple(None if is_symbolic(dim) else dim for dim in shape)
+    return common_variables.standardize_shape(shape)
 
 
 def compute_output_spec(fn, *args, **kwargs):

@@ -229,6 +229,8 @@ class Trace:
 
     # Whether the graph is to run where integers have 32 bits.
     narrows = False
+    # Whether dims that are not known are symbolic tensors to what is traced.
+    symbolic_dims = False
 
     def __init__(self, operations=None):
         self.operations = operations

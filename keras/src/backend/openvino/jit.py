@@ -97,18 +97,20 @@ class jit:
                         self._precision,
                     )
 
-                variants = Specialisations(compile, self._opened)
+                variants = Specialisations(compile, self._patterns)
                 self._traces[key] = variants
         arrays = [array for array in arrays if array is not None]
         return variants.get([array.shape for array in arrays])(arrays)
 
-    def _opened(self, shapes):
-        opened = [(None, *shape[1:]) if shape else () for shape in shapes]
+    def _patterns(self, shapes):
+        """The dims that are dynamic, from all that may be to none."""
+        batch = [(None, *shape[1:]) if shape else () for shape in shapes]
+        opened = list(batch)
         for i, spec in enumerate(self._specs[: len(shapes)]):
             if len(spec) == len(shapes[i]):
                 dims = zip(opened[i], spec)
                 opened[i] = tuple(None if s is None else d for d, s in dims)
-        return opened
+        return [opened, batch, shapes]
 
 
 class _Spec(tuple):
@@ -139,6 +141,7 @@ class _FunctionTrace(graph.Trace):
     """The trace of a jitted function, with the variables it reads."""
 
     narrows = True
+    symbolic_dims = True
 
     def __init__(self):
         super().__init__(Operations())

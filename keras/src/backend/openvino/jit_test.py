@@ -42,7 +42,7 @@ def test_dims_that_specs_leave_open_are_no_new_trace():
     traces = []
 
     def total(x):
-        traces.append(x.shape)
+        traces.append(backend.standardize_shape(x.shape))
         return ops.sum(x)
 
     f = jit(total, specs=[(None, None)])

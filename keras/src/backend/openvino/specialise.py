@@ -10,15 +10,16 @@ class Specialisations:
         compile: a function from shapes, in which `None` is a dynamic dim, to
             a callable; one with a method `is_current` is compiled anew once
             that is false.
-        opened: a function from shapes that no variant fits to the same with
-            `None` for dims that are to be dynamic. By default these are the
-            dims that are seen to vary, which keeps the number of variants
-            small whatever sizes come.
+        patterns: a function from shapes that no variant fits to a list of
+            the same with `None` for dims that are to be dynamic; the first
+            that compiles is taken. By default these are the dims that are
+            seen to vary, which keeps the number of variants small whatever
+            sizes come, or else none.
     """
 
-    def __init__(self, compile, opened=None):
+    def __init__(self, compile, patterns=None):
         self._compile = compile
-        self._opened = opened or self._varying
+        self._patterns = patterns or self._varying
         self._variants = []
         self._refused = set()
         self._lock = threading.RLock()
@@ -38,8 +39,9 @@ class Specialisations:
             return variant
 
     def _new_variant(self, shapes):
-        pattern = self._opened(shapes)
-        if pattern != shapes and tuple(pattern) not in self._refused:
+        for pattern in self._patterns(shapes):
+            if pattern == shapes or tuple(pattern) in self._refused:
+                continue
             try:
                 return pattern, self._compile(pattern)
             except Exception:
@@ -51,12 +53,12 @@ class Specialisations:
 
     def _varying(self, shapes):
         if not self._variants:
-            return shapes
+            return [shapes]
         # The closest: the weights of another layer that has this graph too
         # must not become dynamic where only the batch size does.
         patterns = [pattern for pattern, _ in self._variants]
         closest = min(patterns, key=lambda p: _distance(p, shapes))
-        return _generalised(closest, shapes)
+        return [_generalised(closest, shapes), shapes]
 
 
 def _is_current(variant):

@@ -38,9 +38,11 @@ class OpenVINOKerasTensor:
 
     Attributes:
         dtype: Keras's name of the dtype.
-        shape: a tuple of integers; `None` for a dim that a symbolic tensor
-            does not know. Where the shape of a pending tensor depends on
-            values, asking for it computes them.
+        shape: a tuple of integers. Of a symbolic tensor, a dim that is not
+            known is `None` to the backend, and to the code that is traced a
+            0-d symbolic tensor, as `keras.ops.shape` gives. Where the shape
+            of a pending tensor depends on values, asking for it computes
+            them.
         ndim: the number of dims.
         output: the `openvino.Output` of a symbolic tensor; of the others a
             Constant with the value, for which asking computes it. That of a
@@ -64,10 +66,14 @@ class OpenVINOKerasTensor:
 
     @property
     def shape(self):
-        shape = self._shape
-        if shape is None:
-            shape = self._shape = self._find_shape()
-        return shape
+        static = self._shape
+        if static is None:
+            static = self._shape = self._find_shape()
+        if self._output is not None and None in static:
+            module = traced_module()
+            if module is not None and not module.startswith(_KNOWS_NONE):
+                return shape(self)
+        return static
 
     def _find_shape(self):
         if self._output is not None:
@@ -286,6 +292,46 @@ def value_of(tensor):
             interpret.evaluate([tensor._node])
             tensor._pending()
     return tensor._value
+
+
+def shape(x):
+    """The dims of `x`: integers, and 0-d int32 tensors for unknown ones."""
+    static = tuple(x.shape)
+    if None not in static or not is_symbolic(x):
+        return static  # of another framework too: layers run in `tf.data`
+    dims = apply("ShapeOf", x, output_type="i32")
+    return tuple(
+        apply("Gather", dims, i, 0) if dim is None else dim
+        for i, dim in enumerate(static)
+    )
+
+
+def traced_module():
+    """The module that called the caller of this, in a trace for any size.
+
+    `None` where nothing is traced, or where dims that are not known are no
+    symbolic tensors.
+    """
+    trace = graph.current_trace()
+    if trace is None or not trace.symbolic_dims:
+        return None
+    return sys._getframe(2).f_globals.get("__name__", "")
+
+
+# The modules to which a dim that is not known is `None`: the backend, what
+# prints shapes, and layers that compare known dims only to refuse arguments.
+# Any other would, by asking `x.shape[1] is None`, take a branch that it does
+# not take with arrays, and that need not give the same numbers. With a
+# symbolic tensor it takes the same branch; where it needs the number, that is
+# an error, and it is traced again with the size known.
+_KNOWS_NONE = (
+    "keras.src.backend.",
+    "keras.src.layers.activations.softmax",
+    "keras.src.layers.merging.dot",
+    "keras.src.layers.reshaping.",
+    "keras.src.ops.nn",
+    "keras.src.utils.traceback_utils",
+)
 
 
 def _symbolic_message(tensor):

@@ -82,3 +82,46 @@ def test_arrays_of_any_layout(given, run_eagerly):
     np.testing.assert_allclose(loss, 1, rtol=1e-5)
     loss = model.test_on_batch(given(x), given(y + 1))
     np.testing.assert_allclose(loss, 1, rtol=1e-5)
+
+
+def test_steps_of_any_number():
+    """What Keras lays out in Python needs the number, which may change."""
+    inputs = layers.Input((None, 3))
+    dense = layers.Dense(4)
+    model = models.Model(inputs, layers.TimeDistributed(dense)(inputs))
+    for shape in [(2, 5, 3), (2, 2, 3), (5, 2, 3), (3, 5, 3), (1, 7, 3)]:
+        x = np.arange(np.prod(shape), dtype="float32").reshape(shape)
+        expected = x @ np.asarray(dense.kernel)
+        result = model.predict(x, verbose=0, batch_size=2)
+        np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(2, 8, 8, 3), (3, 2, 8, 3), (2, 2, 2, 3)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.CenterCrop(4, 4),
+        layers.RandomCrop(4, 4),
+        layers.Resizing(4, 3, crop_to_aspect_ratio=True),
+        layers.Resizing(4, 3, pad_to_aspect_ratio=True),
+    ],
+)
+def test_crops_of_images_of_any_size(layer, size):
+    inputs = layers.Input((None, None, 3))
+    model = models.Model(inputs, layer(inputs))
+    x = np.random.default_rng(0).uniform(size=size).astype("float32")
+    expected = np.asarray(layer(x, training=False))
+    result = model.predict(x, verbose=0)
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+def test_losses_of_outputs_weigh_batches_by_their_size():
+    inputs = layers.Input((1,))
+    model = models.Model(inputs, {"a": 1.0 * inputs, "b": 2.0 * inputs})
+    model.compile(loss={"a": "mae", "b": "mae"})
+    x = np.array([[1.0], [2.0], [6.0]], "float32")
+    data = {"x": x, "y": {"a": 0 * x, "b": 0 * x}}
+    logs = model.evaluate(**data, batch_size=2, verbose=0, return_dict=True)
+    assert logs["a_loss"] == pytest.approx(3.0)
+    assert logs["b_loss"] == pytest.approx(6.0)
+    assert logs["loss"] == pytest.approx(9.0)
