@@ -10,9 +10,9 @@ from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
-from keras.src.backend.openvino.tensor import shape
 
 _HALVES = ("float16", "bfloat16")
 
@@ -21,6 +21,17 @@ def to_float(x):
     """`x` as a float or complex tensor; others become `floatx`."""
     x = convert_to_tensor(x)
     return x if is_inexact(x.dtype) else cast(x, result_type(x.dtype, float))
+
+
+def at_least_float32(x):
+    """`x` as floats of 32 bits or more."""
+    x = to_float(x)
+    return cast(x, result_type(x.dtype, "float32"))
+
+
+def like(value, x):
+    """`value` as a tensor of the dtype of `x`."""
+    return convert_to_tensor(value, x.dtype)
 
 
 def unary(type, x, **attributes):
@@ -111,8 +122,8 @@ def gather(x, indices, axis):
     if not is_symbolic(x) and not is_symbolic(indices):
         return apply("Gather", x, indices, axis)
     if 0 in x.shape or 0 in indices.shape:
-        dims = shape(x)
-        dims = dims[:axis] + shape(indices) + dims[axis + 1 :]
+        dims = dims_of(x)
+        dims = dims[:axis] + dims_of(indices) + dims[axis + 1 :]
         return apply("Broadcast", convert_to_tensor(0, x.dtype), dims)
     if x.shape[axis] == 1 and indices.ndim and not is_symbolic(indices):
         new_dims = tuple(range(axis, axis + indices.ndim - 1))
@@ -153,6 +164,30 @@ def dimension(n, op):
     if size < 0:
         raise ValueError(f"`{op}` takes a size of 0 or more. Received: {size}")
     return size
+
+
+def smaller(dim1, dim2):
+    """The smaller of two dims, as `dims_of` gives them."""
+    if is_symbolic(dim1) or is_symbolic(dim2):
+        return binary("Minimum", dim1, dim2)
+    return min(dim1, dim2)
+
+
+def larger(dim1, dim2):
+    """The larger of two dims, as `dims_of` gives them."""
+    if is_symbolic(dim1) or is_symbolic(dim2):
+        return binary("Maximum", dim1, dim2)
+    return max(dim1, dim2)
+
+
+def broadcast_dims(dims1, dims2):
+    """What two static shapes broadcast to; unknown dims are `None`."""
+    rank = max(len(dims1), len(dims2))
+    pairs = zip(
+        (1,) * (rank - len(dims1)) + tuple(dims1),
+        (1,) * (rank - len(dims2)) + tuple(dims2),
+    )
+    return tuple(b if a == 1 else a if b in (1, None) else b for a, b in pairs)
 
 
 def polynomial(coefficients, x):

@@ -8,8 +8,8 @@ from keras.src.backend.common import variables as common_variables
 from keras.src.backend.common.keras_tensor import KerasTensor
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
-from keras.src.backend.openvino import common
 from keras.src.backend.openvino import jit
+from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.control_flow import associative_scan
 from keras.src.backend.openvino.control_flow import cond
 from keras.src.backend.openvino.control_flow import fori_loop
@@ -31,6 +31,7 @@ from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import symbolic
 from keras.src.backend.openvino.tensor import traced_module
@@ -97,7 +98,7 @@ def shape(x):
             "The crops of Keras's image layers need the height and width of "
             f"images. Received: shape={x.shape}"
         )
-    return common.shape(x)
+    return dims_of(x)
 
 
 # They take another branch where `isinstance(height, int)` is false, and give
@@ -173,7 +174,7 @@ def slice(inputs, start_indices, shape):
     for axis, (start, size) in enumerate(zip(starts, sizes)):
         if is_symbolic(start) and not is_symbolic(size):
             # The size of what a `Slice` gives would not be known.
-            x = common.gather(x, _rows(start, size), axis)
+            x = gather(x, _rows(start, size), axis)
         elif is_symbolic(size) or size != x.shape[axis]:
             sliced.append(axis)
     if not sliced:
@@ -186,7 +187,7 @@ def slice(inputs, start_indices, shape):
 def slice_update(inputs, start_indices, updates):
     x = convert_to_tensor(inputs)
     updates = cast(updates, x.dtype)
-    starts, sizes = _window(x, start_indices, common.shape(updates))
+    starts, sizes = _window(x, start_indices, dims_of(updates))
     axes = [
         axis
         for axis, (size, dim) in enumerate(zip(updates.shape, x.shape))
@@ -209,7 +210,7 @@ def _with_rows(x, updates, rows):
         return updates
     (axis, indices), *inner = rows
     if inner:
-        window = common.gather(x, indices, axis)
+        window = gather(x, indices, axis)
         updates = _with_rows(window, updates, inner)
     return apply("ScatterUpdate", x, indices, updates, axis)
 
@@ -227,7 +228,7 @@ def _window(x, starts, sizes):
             f"{len(starts)} start indices and a window of {len(sizes)} dims "
             f"for a tensor of shape {x.shape}"
         )
-    dims = common.shape(x)
+    dims = dims_of(x)
     starts = [_from_the_front(s, dim) for s, dim in zip(starts, dims)]
     sizes = [
         dim - start if isinstance(size, int) and size == -1 else size

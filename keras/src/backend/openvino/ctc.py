@@ -9,11 +9,11 @@ import numpy as np
 
 from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import numpy
-from keras.src.backend.openvino.common import shape
 from keras.src.backend.openvino.composite import composite
 from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 
 
 def _forward(logits, logit_length, labels, label_length, blank):
@@ -55,7 +55,7 @@ def _shifted(alpha, by):
 @composite("CTCForward", _forward)
 def loss(logits, logit_length, labels, label_length, blank):
     """Minus the log probability of the labels, for each sample."""
-    steps = shape(logits)[1]
+    steps = dims_of(logits)[1]
     logit_length = numpy.minimum(logit_length, steps)
     # OpenVINO's node wants as many labels as steps; the CPU plugin crashes
     # where a length is 0, and refuses labels that cannot be reached.
@@ -63,7 +63,7 @@ def loss(logits, logit_length, labels, label_length, blank):
         "Pad",
         labels,
         (0, 0),
-        [0, steps - shape(labels)[1]],
+        [0, steps - dims_of(labels)[1]],
         convert_to_tensor(0, "int32"),
         pad_mode="constant",
     )
@@ -89,7 +89,7 @@ def loss(logits, logit_length, labels, label_length, blank):
 
 def greedy_decode(inputs, sequence_lengths, merge_repeated, mask_index):
     """The most probable class of each step, without blanks, and its score."""
-    steps = shape(inputs)[1]
+    steps = dims_of(inputs)[1]
     step = numpy.arange(steps, dtype="int32")[None, :]
     ended = step >= sequence_lengths[:, None]
     labels = numpy.argmax(inputs, axis=-1)

@@ -7,6 +7,7 @@ import typing
 import openvino as ov
 
 from keras.src.backend.common import global_state
+from keras.src.backend.openvino.layout import port_of
 from keras.src.backend.openvino.layout import sink_transposes
 
 # OpenVINO's name of each kind of device that `keras.device` can ask for.
@@ -136,9 +137,11 @@ class _OutputPlan:
     def __init__(self, outputs, inputs):
         self.computed = []
         self.sources = []
-        known = {_port(x): _Source(True, i, True) for i, x in enumerate(inputs)}
+        known = {
+            port_of(x): _Source(True, i, True) for i, x in enumerate(inputs)
+        }
         for output in outputs:
-            port = _port(output)
+            port = port_of(output)
             if port in known:
                 self.sources.append(known[port])
                 continue
@@ -160,10 +163,6 @@ class _Source(typing.NamedTuple):
     is_input: bool
     index: int
     is_copied: bool
-
-
-def _port(output):
-    return output.get_node().get_name(), output.get_index()
 
 
 class Executable:

@@ -11,10 +11,12 @@ import numpy as np
 from keras.src.backend.config import standardize_data_format
 from keras.src.backend.openvino import numpy as ops
 from keras.src.backend.openvino import random
+from keras.src.backend.openvino.common import at_least_float32
 from keras.src.backend.openvino.common import canonical_axis
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.common import in_float32
-from keras.src.backend.openvino.common import shape as shape_of
+from keras.src.backend.openvino.common import larger
+from keras.src.backend.openvino.common import smaller
 from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import is_integer
@@ -23,6 +25,7 @@ from keras.src.backend.openvino.linalg import solve
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
 from keras.src.random.seed_generator import draw_seed
@@ -213,7 +216,7 @@ def resize(
 
 def _of_aspect_ratio(images, axes, size):
     """Height and width, and each as the other and `size` would have it."""
-    height, width = (shape_of(images)[axis] for axis in axes)
+    height, width = (dims_of(images)[axis] for axis in axes)
     target_height, target_width = size
     return (height, width), (
         width * target_height // target_width,
@@ -224,7 +227,7 @@ def _of_aspect_ratio(images, axes, size):
 def _cropped(images, axes, size):
     index = [slice(None)] * images.ndim
     for axis, dim, ideal in zip(axes, *_of_aspect_ratio(images, axes, size)):
-        kept = _larger(_smaller(dim, ideal), 1)
+        kept = larger(smaller(dim, ideal), 1)
         start = (dim - kept) // 2
         index[axis] = slice(start, start + kept)
     return images[tuple(index)]
@@ -234,25 +237,13 @@ def _padded(images, axes, size, fill_value):
     images, fill_value = promote(images, fill_value)
     pads = [0] * images.ndim
     for axis, dim, ideal in zip(axes, *_of_aspect_ratio(images, axes, size)):
-        pads[axis] = (_larger(dim, ideal) - dim) // 2
+        pads[axis] = (larger(dim, ideal) - dim) // 2
     return apply("Pad", images, pads, pads, fill_value, pad_mode="constant")
-
-
-def _larger(dim1, dim2):
-    if is_symbolic(dim1) or is_symbolic(dim2):
-        return ops.maximum(dim1, dim2)
-    return max(dim1, dim2)
-
-
-def _smaller(dim1, dim2):
-    if is_symbolic(dim1) or is_symbolic(dim2):
-        return ops.minimum(dim1, dim2)
-    return min(dim1, dim2)
 
 
 def _resize_nearest(images, axes, size):
     for axis, target in zip(axes, size):
-        dim = shape_of(images)[axis]
+        dim = dims_of(images)[axis]
         centers = ops.arange(target, dtype="float32") + 0.5
         indices = ops.floor(centers * cast(dim, "float32") / target)
         images = gather(images, cast(indices, "int32"), axis)
@@ -272,7 +263,7 @@ def _resize_linearly(images, axes, size, interpolation, antialias):
             coordinate_transformation_mode="half_pixel",
         )
     for axis, target in zip(axes, size):
-        dim = shape_of(images)[axis]
+        dim = dims_of(images)[axis]
         if is_symbolic(dim) or dim != target:
             scale = target / cast(dim, images.dtype)
             images = _resample(
@@ -292,7 +283,7 @@ def scale_and_translate(
 ):
     _check_choice("method", method, SCALE_AND_TRANSLATE_METHODS)
     images = to_float(images)
-    result = _at_least_float32(images)
+    result = at_least_float32(images)
     scale, translation = (cast(x, result.dtype) for x in (scale, translation))
     for i, axis in enumerate(spatial_dims):
         axis = canonical_axis(axis, images.ndim)
@@ -308,7 +299,7 @@ def _resample(images, axis, size, scale, translation, method, antialias):
 
     Each new pixel is a mean of old ones: one matrix product for the axis.
     """
-    dim = shape_of(images)[axis]
+    dim = dims_of(images)[axis]
     dtype = images.dtype
     centers = ops.arange(size, dtype=dtype) + 0.5
     # Where the centers of the new pixels lie among the old.
@@ -352,7 +343,7 @@ def _reflect(index, dim):
 
 
 def _triangular(index, half):
-    period = _larger(2 * half, 1)
+    period = larger(2 * half, 1)
     return ops.absolute((index + half) % period - half)
 
 
@@ -399,7 +390,7 @@ def _sample(images, coordinates, order, fill_mode, fill_value, batched):
     """
     start = int(batched)
     whole = images.ndim - start - len(coordinates)
-    dims = shape_of(images)[start:]
+    dims = dims_of(images)[start:]
     dtype = result_type(images.dtype, coordinates[0].dtype)
     fill_value = cast(convert_to_tensor(fill_value, images.dtype), dtype)
     values = cast(images, dtype)
@@ -459,16 +450,10 @@ def map_coordinates(
     _check_choice("fill_mode", fill_mode, _FILL_MODES)
     _check_choice("order", order, (0, 1))
     coordinates = [coordinates[i] for i in range(inputs.ndim)]
-    coordinates = [_at_least_float32(x) for x in coordinates]
+    coordinates = [at_least_float32(x) for x in coordinates]
     return _sample(
         inputs, coordinates, order, fill_mode, fill_value, batched=False
     )
-
-
-def _at_least_float32(x):
-    """`x` as floats that tell the pixels of large images apart."""
-    x = to_float(x)
-    return cast(x, result_type(x.dtype, "float32"))
 
 
 def _pixels(height, width):
@@ -491,7 +476,7 @@ def affine_transform(
     )
     _check_choice("fill_mode", fill_mode, AFFINE_TRANSFORM_FILL_MODES)
     images = _checked_images(images)
-    transform = _at_least_float32(transform)
+    transform = at_least_float32(transform)
     if transform.ndim not in (1, 2):
         raise ValueError(
             "Invalid transform rank: expected rank 1 (single transform) or "
@@ -500,7 +485,7 @@ def affine_transform(
         )
     a0, a1, a2, b0, b1, b2, _, _ = _coefficients(transform, 8)
     batch = _batched(images, data_format, -1)
-    rows, columns = _pixels(*shape_of(batch)[1:3])
+    rows, columns = _pixels(*dims_of(batch)[1:3])
     coordinates = (
         b0 * columns + b1 * rows + b2,
         a0 * columns + a1 * rows + a2,
@@ -518,7 +503,7 @@ def _coefficients(x, number):
 
 def _sample_batch(images, coordinates, interpolation, fill_mode, fill_value):
     """`_sample` of a batch, at coordinates that may have one for all."""
-    batch, height, width, _ = shape_of(images)
+    batch, height, width, _ = dims_of(images)
     coordinates = [
         ops.broadcast_to(x, (batch, height, width)) for x in coordinates
     ]
@@ -554,7 +539,7 @@ def perspective_transform(
     homography = compute_homography_matrix(start_points, end_points)
     a0, a1, a2, b0, b1, b2, c0, c1 = _coefficients(homography, 8)
     batch = _batched(images, data_format, -1)
-    rows, columns = _pixels(*shape_of(batch)[1:3])
+    rows, columns = _pixels(*dims_of(batch)[1:3])
     depth = c0 * columns + c1 * rows + 1.0
     coordinates = (
         (b0 * columns + b1 * rows + b2) / depth,
@@ -599,7 +584,7 @@ def _convolve_each(images, kernels):
     Returns:
         A tensor of shape `(n, c, k, h, w)`.
     """
-    batch, channels, height, width = shape_of(images)
+    batch, channels, height, width = dims_of(images)
     planes = ops.reshape(images, (-1, 1, height, width))
     filtered = apply(
         "Convolution",
@@ -663,7 +648,7 @@ def elastic_transform(
         )
     kernel_size = int(6 * float(sigma)) | 1
     batch = _batched(images, data_format, -1)
-    dims = shape_of(batch)[:3]
+    dims = dims_of(batch)[:3]
     noise = random.normal(dims, dtype=images.dtype, seed=draw_seed(seed))
     noise = ops.expand_dims(noise * cast(sigma, noise.dtype), 1)
     blurred = _blur(

@@ -7,13 +7,13 @@ import numpy as np
 
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.openvino.common import gather
-from keras.src.backend.openvino.common import shape
 from keras.src.backend.openvino.dtypes import without_base
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 
 # Bounds that lie beyond every dim and fit the 32 bits of the CPU plugin.
@@ -271,7 +271,7 @@ def _bound(bound):
 
 def _gathered(x, index, dim):
     """`x` at one index."""
-    return gather(x, _as_tensor(_clamped(index, shape(x)[dim])), dim)
+    return gather(x, _as_tensor(_clamped(index, dims_of(x)[dim])), dim)
 
 
 def _as_tensor(index):
@@ -318,7 +318,7 @@ def _gathered_together(x, indices, adjacent):
     """
     dims = [dim for dim, _ in indices]
     rest = [dim for dim in range(x.ndim) if dim not in dims]
-    sizes = shape(x)
+    sizes = dims_of(x)
     positions = _stacked(
         [_non_negative(index, sizes[d]) for d, index in indices]
     )

@@ -12,13 +12,14 @@ import functools
 
 import numpy as np
 
-from keras.src.backend.openvino.common import shape
+from keras.src.backend.openvino.common import like
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 
 _WIDE = ("int32", "int64", "uint32", "uint64")
 
@@ -42,10 +43,6 @@ def _mend(formula, operand=0):
         return formula(*tensors, **attributes).output.get_node()
 
     return mend
-
-
-def _like(value, x):
-    return convert_to_tensor(value, x.dtype)
 
 
 # ---------------------------------------------------- comparing and selecting
@@ -106,7 +103,7 @@ _to_bool = _mend(_is_not_zero)
 
 @_mend
 def relu(x):
-    return apply("Maximum", x, _like(0, x))
+    return apply("Maximum", x, like(0, x))
 
 
 @_mend
@@ -149,11 +146,11 @@ def _extreme(type, neutral):
             return cast(result, x.dtype)
 
         # 16 bits at a time: the low ones count where the high ones are best.
-        high = apply("BitwiseRightShift", x, _like(16, x))
-        low = apply("BitwiseAnd", x, _like(0xFFFF, x))
+        high = apply("BitwiseRightShift", x, like(16, x))
+        low = apply("BitwiseAnd", x, like(0xFFFF, x))
         best = reduced(high)
-        low = apply("Select", _equal(high, best), low, _like(neutral, x))
-        result = apply("BitwiseLeftShift", best, _like(16, x))
+        low = apply("Select", _equal(high, best), low, like(neutral, x))
+        result = apply("BitwiseLeftShift", best, like(16, x))
         result = apply("BitwiseOr", result, reduced(low))
         return result if keep_dims else apply("Squeeze", result, axes)
 
@@ -186,7 +183,7 @@ def max_pool(x, kernel, strides, auto_pad, **pads):
     for axis, window, stride in zip(range(2, x.ndim), kernel, strides):
         if auto_pad == "same_upper":
             x = _padded_for_pooling(x, axis, window, stride)
-        count = (shape(x)[axis] - window) // stride + 1
+        count = (dims_of(x)[axis] - window) // stride + 1
         reach = (count - 1) * stride + 1
         taps = [
             apply("Slice", x, (tap,), [tap + reach], (stride,), (axis,))
@@ -197,16 +194,16 @@ def max_pool(x, kernel, strides, auto_pad, **pads):
 
 
 def _padded_for_pooling(x, axis, window, stride):
-    dim = shape(x)[axis]
+    dim = dims_of(x)[axis]
     count = (dim + stride - 1) // stride
     missing = convert_to_tensor((count - 1) * stride + window - dim)
-    missing = apply("Maximum", missing, _like(0, missing))
+    missing = apply("Maximum", missing, like(0, missing))
     widths = [0] * x.ndim
     before, after = widths.copy(), widths
     before[axis] = missing // 2
     after[axis] = missing - before[axis]
     lowest = 0 if x.dtype.startswith("u") else np.iinfo(np.int32).min
-    return apply("Pad", x, before, after, _like(lowest, x), pad_mode="constant")
+    return apply("Pad", x, before, after, like(lowest, x), pad_mode="constant")
 
 
 # ------------------------------------------------------- products of matrices
@@ -232,7 +229,7 @@ def mat_mul(a, b, transpose_a=False, transpose_b=False):
                     transpose_a=transpose_a,
                     transpose_b=transpose_b,
                 )
-                shift = _like(place + other_place, a)
+                shift = like(place + other_place, a)
                 term = apply("BitwiseLeftShift", cast(product, a.dtype), shift)
                 total = term if total is None else apply("Add", total, term)
     return total
@@ -273,10 +270,8 @@ def _digits(x, bits):
     """
     if bits == 7:
         return [(cast(x, "float32"), 0)]
-    mask = _like(2**bits - 1, x)
+    mask = like(2**bits - 1, x)
     places = range(0, 32, bits)
-    digits = [
-        apply("BitwiseRightShift", x, _like(place, x)) for place in places
-    ]
+    digits = [apply("BitwiseRightShift", x, like(place, x)) for place in places]
     digits[:-1] = [apply("BitwiseAnd", digit, mask) for digit in digits[:-1]]
     return [(cast(d, "float32"), place) for d, place in zip(digits, places)]

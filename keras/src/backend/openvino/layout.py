@@ -28,18 +28,18 @@ def _note(node, transposed):
     source, order = node.input_value(0), _integers(node.input_value(1))
     if not order:
         return
-    if _port(source) in transposed:
-        source, inner = transposed[_port(source)]
+    if port_of(source) in transposed:
+        source, inner = transposed[port_of(source)]
         order = [inner[axis] for axis in order]
     if order == sorted(order):
         _rewire(node, source)
     else:
-        transposed[_port(node.output(0))] = source, order
+        transposed[port_of(node.output(0))] = source, order
 
 
 def _sink(node, rule, transposed):
     inputs = node.input_values()
-    found = [transposed.get(_port(x)) for x in inputs]
+    found = [transposed.get(port_of(x)) for x in inputs]
     order = next((known[1] for known in found if known), None)
     if order is None or any(known and known[1] != order for known in found):
         return
@@ -52,7 +52,7 @@ def _sink(node, rule, transposed):
         result = graph.node("Transpose", [moved, _constant(order)], {}).output(
             0
         )
-        transposed[_port(result)] = moved, order
+        transposed[port_of(result)] = moved, order
         _rewire(node, result)
 
 
@@ -68,7 +68,7 @@ def elementwise(node, inputs, sources, order):
 def leaky(node, inputs, sources, order):
     # The slope of a single number; more of them are for axis 1.
     x, slope = sources[0], inputs[1]
-    if x is not None and _dims(slope) in ([], [1]):
+    if x is not None and graph.static_shape(slope) in ((), (1,)):
         return _like(node, [x, slope])
 
 
@@ -105,12 +105,12 @@ def _untransposed(x, order):
     That is free for one number, or one for each place along an axis, and for
     constants.
     """
-    dims = _dims(x)
+    dims = graph.static_shape(x)
     if dims is None or len(dims) > len(order):
         return None
     if all(dim == 1 for dim in dims):
         return x
-    dims = [1] * (len(order) - len(dims)) + dims
+    dims = [1] * (len(order) - len(dims)) + list(dims)
     before = [0] * len(order)
     inverse = [0] * len(order)
     for place, axis in enumerate(order):
@@ -134,11 +134,6 @@ def _like(node, inputs, **attributes):
     return graph.node(node.get_type_name(), inputs, attributes).output(0)
 
 
-def _dims(output):
-    shape = output.partial_shape
-    return list(shape.to_shape()) if shape.is_static else None
-
-
 def _integers(output):
     """The values of an integer Constant, or `None`."""
     node = output.get_node()
@@ -151,7 +146,8 @@ def _constant(values):
     return graph.constant(np.array(values, np.int64))
 
 
-def _port(output):
+def port_of(output):
+    """What tells an `openvino.Output` of a graph from the others."""
     return output.get_node().get_name(), output.get_index()
 
 

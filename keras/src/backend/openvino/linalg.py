@@ -9,10 +9,10 @@ import math
 
 import numpy as np
 
+from keras.src.backend.openvino.common import broadcast_dims
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import in_float32
 from keras.src.backend.openvino.common import reduction
-from keras.src.backend.openvino.common import shape
 from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.complex import join
 from keras.src.backend.openvino.complex import parts
@@ -32,6 +32,7 @@ from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
 from keras.src.backend.openvino.tensor import value_of
@@ -108,17 +109,8 @@ def _same(spec):
     return [spec]
 
 
-def _smaller(m, n):
+def _shorter_side(m, n):
     return None if None in (m, n) else min(m, n)
-
-
-def _broadcast(dims1, dims2):
-    """NumPy's broadcast of shapes with unknown dims."""
-    rank = max(len(dims1), len(dims2))
-    pairs = zip(
-        (1,) * (rank - len(dims1)) + dims1, (1,) * (rank - len(dims2)) + dims2
-    )
-    return tuple(b if a == 1 else a if b in (1, None) else b for a, b in pairs)
 
 
 # ------------------------------------------------------------- factorisations
@@ -148,7 +140,7 @@ def cholesky(a, upper=False):
 
 def cholesky_inverse(a, upper=False):
     a = to_float(a)
-    unit = identity(shape(a)[-1], dtype=a.dtype)
+    unit = identity(dims_of(a)[-1], dtype=a.dtype)
     inverse = _compute("SolveTriangular", a, unit, lower=not upper)
     transposed = conj(swapaxes(inverse, -1, -2))
     if upper:
@@ -206,7 +198,7 @@ def _lu_factor(a):
 
 def _lu_factor_rule(spec):
     *batch, m, n = spec[1]
-    return [spec, ("int32", (*batch, _smaller(m, n)))]
+    return [spec, ("int32", (*batch, _shorter_side(m, n)))]
 
 
 _register("LuFactor", _lu_factor, _lu_factor_rule)
@@ -218,7 +210,7 @@ def lu_factor(x):
 
 def _qr_rule(spec, mode):
     dtype, (*batch, m, n) = spec
-    inner = m if mode == "complete" else _smaller(m, n)
+    inner = m if mode == "complete" else _shorter_side(m, n)
     return [(dtype, (*batch, m, inner)), (dtype, (*batch, inner, n))]
 
 
@@ -240,7 +232,7 @@ def _svd(a, full_matrices):
 
 def _svd_rule(spec, full_matrices):
     dtype, (*batch, m, n) = spec
-    k = _smaller(m, n)
+    k = _shorter_side(m, n)
     rows, columns = (m, n) if full_matrices else (k, k)
     return [
         (dtype, (*batch, m, rows)),
@@ -251,7 +243,7 @@ def _svd_rule(spec, full_matrices):
 
 def _singular_values_rule(spec):
     dtype, (*batch, m, n) = spec
-    return [(part_dtype(dtype), (*batch, _smaller(m, n)))]
+    return [(part_dtype(dtype), (*batch, _shorter_side(m, n)))]
 
 
 _register("Svd", _svd, _svd_rule)
@@ -289,7 +281,7 @@ def _complex_inverse(x, adjoint):
     Its blocks multiply as the complex numbers do.
     """
     real, imaginary = parts(x)
-    size = shape(x)[-1]
+    size = dims_of(x)[-1]
     blocks = [[real, -imaginary], [imaginary, real]]
     rows = [concatenate(row, axis=-1) for row in blocks]
     inverse = apply("Inverse", concatenate(rows, axis=-2), adjoint=adjoint)
@@ -353,7 +345,7 @@ def _matrices(x):
 
 def _solve_rule(a, b, **attributes):
     dtype, b_dims = b
-    batch = _broadcast(a[1][:-2], b_dims[:-2])
+    batch = broadcast_dims(a[1][:-2], b_dims[:-2])
     return [(dtype, batch + b_dims[-2:])]
 
 

@@ -14,7 +14,6 @@ from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import in_float32
 from keras.src.backend.openvino.common import polynomial
 from keras.src.backend.openvino.common import reduction
-from keras.src.backend.openvino.common import shape
 from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.composite import composite
 from keras.src.backend.openvino.dtypes import is_float
@@ -53,6 +52,7 @@ from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import complex_tensor
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
 
@@ -105,7 +105,7 @@ def _segment_reduce(data, ids, count, reduction):
     # One more segment, which is cut off, takes what belongs to none.
     known = (ids >= 0) & (ids < count)
     ids = expand_dims(where(known, ids, count), 1)
-    dims = [count + 1, *shape(data)[1:]]
+    dims = [count + 1, *dims_of(data)[1:]]
     neutral = _neutral(reduction, data.dtype)
     result = _scatter(data, ids, neutral, dims, reduction)
     if is_float(data.dtype) and reduction in _EXTREMES:
@@ -201,7 +201,7 @@ def _top_k(x, k):
 def in_top_k(targets, predictions, k):
     targets = convert_to_tensor(targets)
     predictions = to_float(predictions)
-    classes = shape(predictions)[-1]
+    classes = dims_of(predictions)[-1]
     targets = where(targets < 0, targets + classes, targets)
     known = (targets >= 0) & (targets < classes)
     index = cast(where(known, targets, 0), "int32")
@@ -268,24 +268,24 @@ def extract_sequences(x, sequence_length, sequence_stride):
     starts = arange(0, blocks - wide + 1, step)
     index = expand_dims(starts, 1) + arange(wide)
     sequences = take(x, index, axis=-2)
-    *batch, _, _ = shape(x)
+    *batch, _, _ = dims_of(x)
     return reshape(sequences, (*batch, -1, sequence_length))
 
 
 def _in_blocks(x, size):
     """`x` with its last dim cut into blocks, and how many there are."""
-    *batch, length = shape(x)
+    *batch, length = dims_of(x)
     if size > 1:
         # A Range instead of a division, which the CPU plugin rounds.
         ends = arange(size, length + 1, size)
         x = x[..., : ends[-1]]
-        length = shape(ends)[0]
+        length = dims_of(ends)[0]
     return reshape(x, (*batch, length, size)), length
 
 
 def _overlap_add(sequences, stride):
     """The sum of the sequences, each `stride` after the one before."""
-    *batch, _, length = shape(sequences)
+    *batch, _, length = dims_of(sequences)
     parts = -(-length // stride)
     excess = parts * stride - length
     sequences = _pad_end(sequences, -1, excess)
@@ -396,7 +396,7 @@ def _real_fourier(x, length):
     rows, columns, index, *tables = factors
     signs, first, second = [cast(table, x.dtype) for table in tables]
     bins = rows // 2 + 1
-    batch = shape(x)[:-1]
+    batch = dims_of(x)[:-1]
     x = reshape(x, (-1, rows, columns))
     x = apply("MatMul", x, first, transpose_a=True, transpose_b=False)
     x = transpose(reshape(x, (-1, columns, bins, 2)), (2, 0, 3, 1))
@@ -563,7 +563,7 @@ def istft(
     weights = _window(window, sequence_length, fft_length, sequences.dtype)
     signal = _overlap_add(sequences * weights, sequence_stride)
     energy = square(weights)
-    energy = broadcast_to(energy, (shape(sequences)[-2], fft_length))
+    energy = broadcast_to(energy, (dims_of(sequences)[-2], fft_length))
     energy = _overlap_add(energy, sequence_stride)
     signal = signal / where(energy > 1e-10, energy, 1)
     if window is None:

@@ -16,10 +16,10 @@ from keras.src.backend.config import floatx
 from keras.src.backend.config import standardize_data_format
 from keras.src.backend.openvino import ctc
 from keras.src.backend.openvino import numpy
+from keras.src.backend.openvino.common import at_least_float32
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import canonical_axis
 from keras.src.backend.openvino.common import in_float32
-from keras.src.backend.openvino.common import shape
 from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.common import unary
 from keras.src.backend.openvino.composite import composite
@@ -30,6 +30,7 @@ from keras.src.backend.openvino.math import rsqrt
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
 
@@ -146,7 +147,10 @@ def _softmax(type, x, axis):
         return apply(type, x, axis=canonical_axis(axis, x.ndim))
     flat = apply("Reshape", x, (-1,), special_zero=False)
     return apply(
-        "Reshape", apply(type, flat, axis=0), list(shape(x)), special_zero=False
+        "Reshape",
+        apply(type, flat, axis=0),
+        list(dims_of(x)),
+        special_zero=False,
     )
 
 
@@ -192,7 +196,7 @@ def sparsemax(x, axis=-1):
     total = numpy.cumsum(descending, axis=axis)
     rank_shape = [1] * x.ndim
     rank_shape[axis] = -1
-    rank = numpy.arange(1, shape(x)[axis] + 1, dtype=x.dtype)
+    rank = numpy.arange(1, dims_of(x)[axis] + 1, dtype=x.dtype)
     rank = numpy.reshape(rank, rank_shape)
     in_support = rank * descending > total - 1
     support = numpy.sum(cast(in_support, x.dtype), axis=axis, keepdims=True)
@@ -587,7 +591,7 @@ def sparse_categorical_crossentropy(target, output, from_logits=False, axis=-1):
         )
     dtype = result_type(output.dtype, float)
     log_prob = _log_probabilities(output, from_logits, axis)
-    classes = shape(output)[axis]
+    classes = dims_of(output)[axis]
     labels = one_hot(target, classes, axis=axis, dtype=log_prob.dtype)
     return cast(-numpy.sum(labels * log_prob, axis=axis), dtype)
 
@@ -597,7 +601,7 @@ def binary_crossentropy(target, output, from_logits=False):
     output = convert_to_tensor(output)
     _check_same_shape(target.shape, output.shape)
     dtype = result_type(target.dtype, output.dtype, float)
-    output = _at_least_float32(output)
+    output = at_least_float32(output)
     target = cast(target, output.dtype)
     if from_logits:
         loss = target * softplus(-output) + (1 - target) * softplus(output)
@@ -610,15 +614,11 @@ def binary_crossentropy(target, output, from_logits=False):
 
 
 def _log_probabilities(output, from_logits, axis):
-    output = _at_least_float32(output)
+    output = at_least_float32(output)
     if from_logits:
         return log_softmax(output, axis=axis)
     output = output / numpy.sum(output, axis=axis, keepdims=True)
     return numpy.log(numpy.clip(output, fuzz(), 1 - fuzz()))
-
-
-def _at_least_float32(x):
-    return cast(x, result_type(x.dtype, "float32"))
 
 
 def _may_equal(shape1, shape2):
@@ -655,7 +655,7 @@ def moments(x, axes, keepdims=False, synchronized=False):
         )
     x = to_float(x)
     dtype = x.dtype
-    x = _at_least_float32(x)
+    x = at_least_float32(x)
     axes = canonical_axes(axes, x.ndim)
     mean = numpy.mean(x, axis=axes, keepdims=True)
     variance = numpy.mean(numpy.square(x - mean), axis=axes, keepdims=keepdims)
@@ -695,7 +695,7 @@ def batch_normalization(
 
 def ctc_loss(target, output, target_length, output_length, mask_index=0):
     return ctc.loss(
-        _at_least_float32(convert_to_tensor(output)),
+        at_least_float32(convert_to_tensor(output)),
         convert_to_tensor(output_length, "int32"),
         convert_to_tensor(target, "int32"),
         convert_to_tensor(target_length, "int32"),
@@ -716,7 +716,7 @@ def ctc_decode(
     inputs = cast(inputs, result_type(inputs.dtype, "float32"))
     sequence_lengths = convert_to_tensor(sequence_lengths, "int32")
     if mask_index is None:
-        mask_index = shape(inputs)[-1] - 1
+        mask_index = dims_of(inputs)[-1] - 1
     if strategy == "greedy":
         return ctc.greedy_decode(
             inputs, sequence_lengths, merge_repeated, mask_index
@@ -786,7 +786,7 @@ def dot_product_attention(
     heads = query.shape[1]
     key, value = (_for_each_head(x, heads) for x in (key, value))
     if scale is None:
-        scale = rsqrt(cast(shape(query)[3], compute_dtype))
+        scale = rsqrt(cast(dims_of(query)[3], compute_dtype))
     bias = _attention_bias(bias, mask, is_causal, query, key)
     # One fused node, with or without `flash_attention`: how it is computed is
     # up to the device.
@@ -827,8 +827,8 @@ def _attention_bias(bias, mask, is_causal, query, key):
     if mask is not None:
         allowed = _four_dims(cast(mask, "bool"), query.shape[1])
     if is_causal:
-        row = numpy.arange(shape(query)[2], dtype="int32")
-        column = numpy.arange(shape(key)[2], dtype="int32")
+        row = numpy.arange(dims_of(query)[2], dtype="int32")
+        column = numpy.arange(dims_of(key)[2], dtype="int32")
         causal = (row[:, None] >= column)[None, None]
         allowed = (
             causal if allowed is None else numpy.logical_and(allowed, causal)
@@ -874,7 +874,7 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
         auto_pad="valid",
     )
     # (batch, places in the kernel, channels, blocks): channels come first.
-    batch, channels = shape(x)[:2]
+    batch, channels = dims_of(x)[:2]
     patches = apply(
         "Reshape",
         patches,

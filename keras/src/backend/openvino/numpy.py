@@ -13,15 +13,18 @@ from keras.src.backend.config import floatx
 from keras.src.backend.openvino import contraction
 from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino.common import binary
+from keras.src.backend.openvino.common import broadcast_dims
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import canonical_axis
 from keras.src.backend.openvino.common import dimension
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.common import in_float32
+from keras.src.backend.openvino.common import larger
+from keras.src.backend.openvino.common import like
 from keras.src.backend.openvino.common import polynomial
 from keras.src.backend.openvino.common import reduction
 from keras.src.backend.openvino.common import refuse_complex
-from keras.src.backend.openvino.common import shape as dims_of
+from keras.src.backend.openvino.common import smaller
 from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.common import unary
 from keras.src.backend.openvino.composite import composite
@@ -41,6 +44,7 @@ from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
 from keras.src.backend.openvino.tensor import value_of
@@ -95,37 +99,9 @@ def _nan_reduction(name, type, kernel):
     return reduce
 
 
-def _integer_extreme(name, type, kernel):
-    def numpy_kernel(x, axes, keep_dims):
-        return kernel(x, axis=axes, keepdims=keep_dims)
-
-    @composite(name, numpy_kernel)
-    def reduce(x, axes, keep_dims):
-        # The CPU plugin reduces in float32, which holds 16 bits at a time.
-        def extreme(y):
-            return apply(type, y, axes, keep_dims=True)
-
-        wide = cast(x, "int32")
-        high = wide >> 16
-        low = wide & 0xFFFF
-        best = extreme(high)
-        other = 0 if type == "ReduceMax" else 0xFFFF
-        rest = extreme(where(high == best, low, other))
-        result = (best << 16) | rest
-        if not keep_dims:
-            result = apply("Squeeze", result, axes)
-        return cast(result, x.dtype)
-
-    return reduce
-
-
 def _elementwise_rule(x1, x2):
-    (dtype, shape1), (_, shape2) = x1, x2
-    rank = builtins.max(len(shape1), len(shape2))
-    shape1 = (1,) * (rank - len(shape1)) + tuple(shape1)
-    shape2 = (1,) * (rank - len(shape2)) + tuple(shape2)
-    dims = [b if a == 1 else a for a, b in zip(shape1, shape2)]
-    return [(dtype, dims)]
+    (dtype, dims1), (_, dims2) = x1, x2
+    return [(dtype, broadcast_dims(dims1, dims2))]
 
 
 def _arithmetic(type, wrapping, x1, x2):
@@ -222,7 +198,7 @@ def _extreme(
     elif is_inexact(x.dtype):
         result = of_floats(x, axes=axes, keep_dims=keepdims)
     else:
-        result = of_integers(x, axes=axes, keep_dims=keepdims)
+        result = apply(of_integers, x, axes, keep_dims=keepdims)
     if initial is None:
         return result
     return larger(result, cast(initial, x.dtype))
@@ -265,10 +241,6 @@ def _top_k(x, axis, index_dtype):
         index_element_type=index_dtype,
         stable=True,
     )
-
-
-def _like(value, x):
-    return convert_to_tensor(value, x.dtype)
 
 
 # --------------------------------------------------------------------- the ops
@@ -469,7 +441,7 @@ def _arg_sort(x, axis):
         # The CPU plugin does not order NaN. It takes the place of infinity,
         # and infinity that of the largest number.
         largest = ml_dtypes.finfo(numpy_dtype(x.dtype)).max
-        x = where(isnan(x), math.inf, apply("Minimum", x, _like(largest, x)))
+        x = where(isnan(x), math.inf, apply("Minimum", x, like(largest, x)))
     _, order = _top_k(x, axis, "i64")
     return cast(order, "int32")
 
@@ -493,7 +465,7 @@ def array_split(x, indices_or_sections, axis=0):
     sections = _positive(indices_or_sections, "array_split")
     dim = dims_of(x)[axis]
     size, longer = dim // sections, dim % sections
-    bounds = [size * i + _smaller(longer, i) for i in range(1, sections)]
+    bounds = [size * i + smaller(longer, i) for i in range(1, sections)]
     return _cut(x, bounds, axis)
 
 
@@ -503,18 +475,6 @@ def _positive(sections, op):
             f"`{op}` takes one section or more. Received: {sections}"
         )
     return sections
-
-
-def _smaller(a, b):
-    if is_symbolic(a) or is_symbolic(b):
-        return minimum(a, b)
-    return builtins.min(a, b)
-
-
-def _larger(a, b):
-    if is_symbolic(a) or is_symbolic(b):
-        return maximum(a, b)
-    return builtins.max(a, b)
 
 
 def average(x, axis=None, weights=None):
@@ -831,7 +791,7 @@ def diag(x, k=0):
         )
     row = pad(x, ((builtins.max(k, 0), builtins.max(-k, 0)),))
     on_diagonal = eye(dims_of(row)[0], k=k, dtype="bool")
-    return apply("Select", on_diagonal, row, _like(0, x))
+    return apply("Select", on_diagonal, row, like(0, x))
 
 
 def diagflat(x, k=0):
@@ -850,8 +810,8 @@ def diagonal(x, offset=0, axis1=0, axis2=1):
     *batch, rows, columns = dims_of(x)
     # In the rows laid end to end, it is every (columns + 1)-th element.
     first = offset if offset >= 0 else -offset * columns
-    length = _larger(
-        _smaller(
+    length = larger(
+        smaller(
             rows + builtins.min(offset, 0), columns - builtins.max(offset, 0)
         ),
         0,
@@ -1644,9 +1604,6 @@ def matmul(x1, x2):
 _nan_reduce_max = _nan_reduction("NaNReduceMax", "ReduceMax", np.max)
 
 
-_integer_reduce_max = _integer_extreme("IntegerReduceMax", "ReduceMax", np.max)
-
-
 def max(x, axis=None, keepdims=False, initial=None):
     return _extreme(
         x,
@@ -1655,7 +1612,7 @@ def max(x, axis=None, keepdims=False, initial=None):
         initial,
         name="max",
         of_floats=_nan_reduce_max,
-        of_integers=_integer_reduce_max,
+        of_integers="ReduceMax",
         of_bool="ReduceLogicalOr",
         larger=maximum,
     )
@@ -1712,9 +1669,6 @@ def meshgrid(*x, indexing="xy"):
 _nan_reduce_min = _nan_reduction("NaNReduceMin", "ReduceMin", np.min)
 
 
-_integer_reduce_min = _integer_extreme("IntegerReduceMin", "ReduceMin", np.min)
-
-
 def min(x, axis=None, keepdims=False, initial=None):
     return _extreme(
         x,
@@ -1723,7 +1677,7 @@ def min(x, axis=None, keepdims=False, initial=None):
         initial,
         name="min",
         of_floats=_nan_reduce_min,
-        of_integers=_integer_reduce_min,
+        of_integers="ReduceMin",
         of_bool="ReduceLogicalAnd",
         larger=minimum,
     )
@@ -1956,13 +1910,13 @@ def pad(x, pad_width, mode="constant", constant_values=None):
 def _pad_constant(x, widths, mode, values):
     values = 0 if values is None else values
     if np.ndim(values) == 0:
-        return _pad_node(x, widths, mode, _like(values, x))
+        return _pad_node(x, widths, mode, like(values, x))
     values = np.broadcast_to(np.asarray(values), (x.ndim, 2))
     for axis, (before, after) in enumerate(widths):
         for place, value in enumerate(values[axis].tolist()):
             ends = [(0, 0)] * x.ndim
             ends[axis] = (0, after) if place else (before, 0)
-            x = _pad_node(x, ends, mode, _like(value, x))
+            x = _pad_node(x, ends, mode, like(value, x))
     return x
 
 
@@ -2476,39 +2430,9 @@ def subtract(x1, x2):
     return _arithmetic("Subtract", _wrapping_subtract, x1, x2)
 
 
-def _integer_sum_kernel(x, axes, keep_dims):
-    return np.sum(x, axis=axes, keepdims=keep_dims, dtype=x.dtype)
-
-
-@composite("IntegerReduceSum", _integer_sum_kernel)
-def _integer_reduce_sum(x, axes, keep_dims):
-    # The CPU plugin's ReduceSum adds in float32, its CumSum in integers.
-    result = cast(x, "int32")
-    for axis in axes:
-        before = [1 if i == axis else 0 for i in range(x.ndim)]
-        padded = apply(
-            "Pad", result, before, [0] * x.ndim, _zero(), pad_mode="constant"
-        )
-        total = apply("CumSum", padded, axis)
-        result = apply("Gather", total, (-1,), axis)
-    if not keep_dims:
-        result = apply("Squeeze", result, axes)
-    return cast(result, x.dtype)
-
-
-def _zero():
-    return convert_to_tensor(0, "int32")
-
-
 def sum(x, axis=None, keepdims=False):
     x = convert_to_tensor(x)
-    total = _accumulated(x)
-    if is_inexact(x.dtype) or x.dtype == "bool":
-        return reduction("ReduceSum", total, axis, keepdims)
-    axes = canonical_axes(axis, x.ndim)
-    if not axes:
-        return total
-    return _integer_reduce_sum(total, axes=axes, keep_dims=bool(keepdims))
+    return reduction("ReduceSum", _accumulated(x), axis, keepdims)
 
 
 def swapaxes(x, axis1, axis2):
@@ -2548,7 +2472,7 @@ def _take_or_fill(x, indices, axis):
     outside = _is_outside(indices, dims_of(x)[axis])
     trailing = range(indices.ndim, indices.ndim + x.ndim - axis - 1)
     outside = expand_dims(outside, tuple(trailing))
-    return apply("Select", outside, _like(_fill_value(x.dtype), x), taken)
+    return apply("Select", outside, like(_fill_value(x.dtype), x), taken)
 
 
 def _is_outside(indices, dim):
@@ -2614,7 +2538,7 @@ def _take_along_axis(x, indices, axis):
     )
     inside = clip(indices, -dim, dim - 1)
     taken = apply("GatherElements", x, inside, axis=axis)
-    fill = _like(_fill_value(x.dtype), x)
+    fill = like(_fill_value(x.dtype), x)
     return apply("Select", _is_outside(indices, dim), fill, taken)
 
 
@@ -2725,12 +2649,12 @@ def tri(N, M=None, k=0, dtype=None):
 
 def tril(x, k=0):
     x = convert_to_tensor(x)
-    return apply("Select", _lower_part(x, k, "tril"), x, _like(0, x))
+    return apply("Select", _lower_part(x, k, "tril"), x, like(0, x))
 
 
 def triu(x, k=0):
     x = convert_to_tensor(x)
-    return apply("Select", _lower_part(x, k - 1, "triu"), _like(0, x), x)
+    return apply("Select", _lower_part(x, k - 1, "triu"), like(0, x), x)
 
 
 def _lower_part(x, k, op):
@@ -2838,7 +2762,7 @@ def _resized(x, size, fill_value, axis):
     position = arange(size)
     found = take(x, minimum(position, count - 1), axis)
     is_known = expand_dims(position < count, tuple(range(1, x.ndim - axis)))
-    return apply("Select", is_known, found, _like(fill_value, x))
+    return apply("Select", is_known, found, like(fill_value, x))
 
 
 def unravel_index(indices, shape):

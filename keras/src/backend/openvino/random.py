@@ -17,7 +17,6 @@ from keras.src.backend.config import floatx
 from keras.src.backend.openvino import numpy as ops
 from keras.src.backend.openvino import threefry
 from keras.src.backend.openvino.common import canonical_axis
-from keras.src.backend.openvino.common import shape as shape_of
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import standardize
@@ -27,6 +26,7 @@ from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import stack_integers
 from keras.src.backend.openvino.tensor import value_of
@@ -130,7 +130,7 @@ def categorical(logits, num_samples, dtype="int32", seed=None):
     logits = convert_to_tensor(logits)
     if not is_float(logits.dtype):
         logits = cast(logits, floatx())
-    batch, classes = shape_of(logits)
+    batch, classes = dims_of(logits)
     noise = _draw("gumbel", seed, (batch, classes, num_samples), logits.dtype)
     scores = noise + logits[:, :, None]
     return cast(ops.argmax(scores, axis=1), dtype)
@@ -143,7 +143,7 @@ def dropout(inputs, rate, noise_shape=None, seed=None):
         return inputs
     if rate == 1:
         return ops.zeros_like(inputs)
-    dims = shape_of(inputs)
+    dims = dims_of(inputs)
     if noise_shape is not None:
         dims = [d if n is None else n for d, n in zip(dims, noise_shape)]
     keep = 1.0 - rate
@@ -171,7 +171,7 @@ def randint(shape, minval, maxval, dtype="int32", seed=None):
 def shuffle(x, axis=0, seed=None):
     x = convert_to_tensor(x)
     axis = canonical_axis(axis, x.ndim)
-    indices = _draw("permutation", seed, shape_of(x), "int32", axis=axis)
+    indices = _draw("permutation", seed, dims_of(x), "int32", axis=axis)
     return apply("GatherElements", x, indices, axis=axis)
 
 

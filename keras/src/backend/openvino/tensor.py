@@ -72,7 +72,7 @@ class OpenVINOKerasTensor:
         if self._output is not None and None in static:
             module = traced_module()
             if module is not None and not module.startswith(_KNOWS_NONE):
-                return shape(self)
+                return dims_of(self)
         return static
 
     def _find_shape(self):
@@ -294,7 +294,7 @@ def value_of(tensor):
     return tensor._value
 
 
-def shape(x):
+def dims_of(x):
     """The dims of `x`: integers, and 0-d int32 tensors for unknown ones."""
     static = tuple(x.shape)
     if None not in static or not is_symbolic(x):
