@@ -137,7 +137,7 @@ def output_names(model, outputs):
         getattr(model, "output_names", ()), itertools.repeat("output")
     )
     return [
-        path[-1] if path and isinstance(path[-1], str) else default
+        next((key for key in reversed(path) if isinstance(key, str)), default)
         for (path, leaf), default in zip(
             tree.flatten_with_path(outputs), defaults
         )
@@ -261,6 +261,8 @@ def separate_outputs(ov_model):
             source = graph.build("Convert", [source], dtype).output(0)
             result.input(0).replace_source_output(source)
         taken.add(port(source))
+    # Until it is validated, a Result names its former source's tensor.
+    ov_model.validate_nodes_and_infer_types()
 
 
 # --------------------------------------------------------- the other backends

@@ -155,7 +155,7 @@ def test_equal_keys_of_a_nested_structure(tmp_path):
     model(inputs[0])
     compiled = check(model, tmp_path, *inputs)
     assert names(compiled.inputs) == ["x", "x_1"]
-    assert names(compiled.outputs) == ["output", "x_2"]
+    assert names(compiled.outputs) == ["sum", "x_2"]
 
 
 def test_positional_arguments_of_a_subclass(tmp_path):
@@ -193,6 +193,12 @@ def test_outputs_that_are_inputs_or_the_same(tmp_path):
     model = keras.Model(x, [x, y, y, there_and_back, there_and_back])
     compiled = check(model, tmp_path, *batches(3, 4))
     assert len(set(names(compiled.outputs + compiled.inputs))) == 6
+    assert [port.names for port in compiled.inputs] == [{"x"}]
+    assert [port.names for port in compiled.outputs][:3] == [
+        {"x_1"},
+        {"y"},
+        {"y_1"},
+    ]
     # Each has a memory of its own.
     data = normal(2, 3, 4)
     request = compiled.create_infer_request()
@@ -330,3 +336,21 @@ def test_dims_that_a_call_asks_for(tmp_path):
         x = normal(batch, steps, 2)
         expected = x.reshape(batch, -1)[:, :steps]
         np.testing.assert_array_equal(compiled([x])[0], expected)
+
+
+def test_names_of_nested_outputs(tmp_path):
+    x = keras.Input((2,), name="x")
+    outputs = {"pair": [x + 1, x + 2], "one": x}
+    compiled = check(keras.Model(x, outputs), tmp_path, *batches(2))
+    assert names(compiled.outputs) == ["one", "pair", "pair_1"]
+
+
+@pytest.mark.parametrize("format", ["tf_saved_model", "litert", "torch"])
+def test_formats_of_other_backends(format, tmp_path):
+    with pytest.raises(ValueError, match="(?i)tensorflow|torch"):
+        mlp().export(tmp_path / "model", format=format)
+
+
+def test_a_saved_model_is_refused_with_the_way_to_get_one():
+    with pytest.raises(ValueError, match="format='openvino'.*KERAS_BACKEND"):
+        keras.export.ExportArchive()

@@ -6,6 +6,7 @@ import operator
 from keras.src import tree
 from keras.src.backend.openvino.dtypes import is_inexact
 from keras.src.backend.openvino.dtypes import result_type
+from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -93,7 +94,9 @@ def canonical_axes(axis, ndim):
         axis = (axis,)
     axes = tuple(canonical_axis(a, ndim) for a in axis)
     if len(set(axes)) < len(axes):
-        raise ValueError(f"An axis is named twice. Received: axis={axis}")
+        raise ValueError(
+            blaming(f"an axis is named twice. Received: axis={axis}")
+        )
     return axes
 
 
@@ -101,7 +104,9 @@ def canonical_axis(axis, ndim):
     axis = operator.index(axis)
     if not -ndim <= axis < ndim:
         raise ValueError(
-            f"axis {axis} is out of bounds for a tensor of {ndim} dims."
+            blaming(
+                f"axis {axis} is out of bounds for a tensor of {ndim} dims."
+            )
         )
     return axis % ndim
 

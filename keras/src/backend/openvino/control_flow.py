@@ -18,6 +18,7 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.custom import Operations
+from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -247,6 +248,8 @@ def _match_branches(true_branch, false_branch):
 
 
 def switch(index, branches, *operands):
+    if not branches:
+        raise ValueError("`switch` takes at least one branch. Received none.")
     index = convert_to_tensor(index)
     if not is_symbolic(index):
         chosen = min(max(int(index), 0), len(branches) - 1)
@@ -399,6 +402,11 @@ def _eager_scan(f, carry, xs, count, reverse):
 
 def _scan_length(xs, length):
     """The number of steps; `None` where it is not known in a trace."""
+    for x in _flat(xs):
+        if x.ndim == 0:
+            raise ValueError(
+                blaming("there is no first axis to go over in a scalar.")
+            )
     lengths = {x.shape[0] for x in _flat(xs)}
     known = lengths - {None}
     if length is not None:

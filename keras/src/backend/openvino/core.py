@@ -9,6 +9,7 @@ from keras.src.backend.common.keras_tensor import KerasTensor
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
 from keras.src.backend.openvino import jit
+from keras.src.backend.openvino.common import canonical_axis
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.control_flow import associative_scan
 from keras.src.backend.openvino.control_flow import cond
@@ -295,6 +296,7 @@ def stop_gradient(variable):
 
 def unstack(x, num=None, axis=0):
     x = convert_to_tensor(x)
+    axis = canonical_axis(axis, x.ndim)
     size = x.shape[axis] if num is None else num
     if size is None:
         raise ValueError(

@@ -101,6 +101,13 @@ class Operation(ov.Op):
         return True
 
     def evaluate(self, outputs, inputs):
+        try:
+            self._compute(outputs, inputs)
+        except Exception as error:
+            raise ValueError(f"{self.operation} fails: {error}") from error
+        return True
+
+    def _compute(self, outputs, inputs):
         kernel = find(self.operation).kernel
         arrays = [
             from_pairs(array) if index in self.complex_inputs else array
@@ -117,7 +124,6 @@ class Operation(ov.Op):
                     result = to_pairs(result.astype(dtype))
                 tensor.shape = result.shape
                 to_array(tensor)[...] = result
-        return True
 
 
 _HALVES = (ov.Type.f16, ov.Type.bf16)

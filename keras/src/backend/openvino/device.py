@@ -7,6 +7,7 @@ import typing
 import openvino as ov
 
 from keras.src.backend.common import global_state
+from keras.src.backend.openvino.errors import reason
 from keras.src.backend.openvino.layout import port_of
 from keras.src.backend.openvino.layout import sink_transposes
 
@@ -116,11 +117,19 @@ def compile_model(
     compiled = None
     if plan.computed:
         model = ov.Model(plan.computed, parameters)
-        device = device or get_device()
-        compiled = core().compile_model(model, device, properties)
+        compiled = _compile(model, device or get_device(), properties)
     if operations is not None:
         operations.seal()
     return Executable(compiled, plan.sources, operations)
+
+
+def _compile(model, device, properties):
+    try:
+        return core().compile_model(model, device, properties)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"OpenVINO cannot compile the model for {device}: {reason(error)}"
+        ) from None
 
 
 class _OutputPlan:
@@ -208,7 +217,14 @@ class Executable:
         results = [ov.Tensor(*spec) for spec in self._outputs]
         for index, tensor in enumerate(results):
             request.set_output_tensor(index, tensor)
-        request.infer({}, share_inputs=True, share_outputs=True)
+        try:
+            request.infer({}, share_inputs=True, share_outputs=True)
+        except RuntimeError as error:
+            shapes = [tuple(tensor.shape) for tensor in tensors]
+            raise ValueError(
+                f"The compiled model fails for inputs of the shapes {shapes}: "
+                f"{reason(error)}"
+            ) from None
         with self._lock:
             self._idle.append(request)
         return results

@@ -1,14 +1,11 @@
 class OpenvinoExportArchive:
     """Not available: a SavedModel is TensorFlow's own format."""
 
-    def track(self, resource):
-        raise NotImplementedError(_MESSAGE)
-
-    def add_endpoint(self, name, fn, input_signature=None, **kwargs):
-        raise NotImplementedError(_MESSAGE)
-
-
-_MESSAGE = (
-    "`ExportArchive` writes a TensorFlow SavedModel, which the OpenVINO "
-    "backend cannot; use `model.export(path, format='openvino')`."
-)
+    def __init__(self):
+        raise ValueError(
+            "The OpenVINO backend cannot write a TensorFlow SavedModel; "
+            "`model.export('model.xml', format='openvino')` writes OpenVINO "
+            "IR. For a SavedModel, `model.save` the model, load it with "
+            "`KERAS_BACKEND` set to tensorflow, jax or torch, and export it "
+            "there."
+        )

@@ -5,7 +5,6 @@ adds a rule for each node type (a gradient, a cost) has one place to stand.
 """
 
 import contextlib
-import re
 import weakref
 
 import numpy as np
@@ -13,6 +12,7 @@ import openvino as ov
 from openvino.utils.node_factory import NodeFactory
 
 from keras.src.backend.common import global_state
+from keras.src.backend.common.name_scope import current_path
 from keras.src.backend.openvino import custom
 from keras.src.backend.openvino.dtypes import BIT_CARRIERS
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
@@ -20,6 +20,8 @@ from keras.src.backend.openvino.dtypes import for_runtime
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import to_ov_tensor
 from keras.src.backend.openvino.dtypes import to_pairs
+from keras.src.backend.openvino.errors import blaming
+from keras.src.backend.openvino.errors import reason
 from keras.src.backend.openvino.registry import find
 
 _factory = NodeFactory("opset16")
@@ -162,30 +164,21 @@ def node(type, inputs, attributes, complex_inputs=()):
     except RuntimeError as error:
         got = ", ".join(describe(output) for output in inputs)
         raise ValueError(
-            f"{type} cannot take ({got}): {_reason(error)}"
-        ) from error
+            blaming(f"{type} cannot take ({got}): {reason(error)}")
+        ) from None
     trace = current_trace()
     if trace is not None:
         trace.innermost.add(node)
+        if trace.narrows:
+            # What errors of the runtime say.
+            name = node.get_name().replace("Operation", type)
+            node.set_friendly_name(f"{current_path()}/{name}".lstrip("/"))
     return node
 
 
 def describe(output):
     shape = output.partial_shape.to_string()
     return f"{ov_to_keras_type(output.element_type)}{shape}"
-
-
-def _reason(error):
-    """The sentence of an OpenVINO exception that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    telling = [
-        line
-        for line in lines
-        if line and not line.startswith(("Exception from", "While validating"))
-    ]
-    # Without the place in OpenVINO's source, which tells a user nothing.
-    text = re.sub(r"Check '.*' failed at \S+:\d+:\s*", "", " ".join(telling))
-    return text or str(error)
 
 
 def parameter(dtype, shape):
@@ -227,7 +220,8 @@ class Trace:
             the graph may keep it.
     """
 
-    # Whether the graph is to run where integers have 32 bits.
+    # Whether the graph is that of a model: it is to run where integers have 32
+    # bits, and its nodes are called by their layers.
     narrows = False
     # Whether dims that are not known are symbolic tensors to what is traced.
     symbolic_dims = False

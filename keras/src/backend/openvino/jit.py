@@ -82,7 +82,8 @@ class jit:
             for leaf, array in zip(leaves, arrays)
         )
         device_name = device.get_device()
-        key = (treedef, specs, device_name)
+        is_empty = any(array is not None and not array.size for array in arrays)
+        key = (treedef, specs, device_name, is_empty)
         with self._lock:
             variants = self._traces.get(key)
             if variants is None:
@@ -104,6 +105,8 @@ class jit:
 
     def _patterns(self, shapes):
         """The dims that are dynamic, from all that may be to none."""
+        if any(0 in shape for shape in shapes):
+            return [shapes]  # the CPU plugin does not pool an empty batch
         batch = [(None, *shape[1:]) if shape else () for shape in shapes]
         opened = list(batch)
         for i, spec in enumerate(self._specs[: len(shapes)]):

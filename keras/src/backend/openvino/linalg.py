@@ -223,6 +223,12 @@ def qr(x, mode="reduced"):
             "`mode` argument of `qr`: Expected one of {'reduced', 'complete'}. "
             f"Received: mode={mode}"
         )
+    x = convert_to_tensor(x)
+    if x.ndim < 2:
+        raise ValueError(
+            f"`qr` takes matrices, or batches of them. Received: "
+            f"x.shape={x.shape}"
+        )
     return _compute("Qr", x, mode=mode)
 
 

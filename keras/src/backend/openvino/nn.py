@@ -315,9 +315,14 @@ def _pool(type, x, pool_size, strides, padding, data_format, **attributes):
     dims = _spatial_dims(x, "pool")
     kernel = _per_dim(pool_size, dims, "pool_size")
     strides = kernel if strides is None else _per_dim(strides, dims, "strides")
+    x = _channels_first(x, data_format)
+    is_empty = 0 in x.shape[:2]
+    if is_empty:  # OpenVINO pools something only.
+        batch, channels, *places = dims_of(x)
+        x = numpy.zeros((1, 1, *places), x.dtype)
     pooled = apply(
         type,
-        _channels_first(x, data_format),
+        x,
         kernel=kernel,
         strides=strides,
         pads_begin=(0,) * dims,
@@ -325,6 +330,9 @@ def _pool(type, x, pool_size, strides, padding, data_format, **attributes):
         auto_pad=_auto_pad(padding),
         **attributes,
     )
+    if is_empty:
+        places = dims_of(pooled)[2:]
+        pooled = numpy.broadcast_to(pooled, (batch, channels, *places))
     return _restored(pooled, data_format)
 
 

@@ -38,6 +38,7 @@ from keras.src.backend.openvino.dtypes import ov_name
 from keras.src.backend.openvino.dtypes import part_dtype
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
+from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
@@ -1592,6 +1593,7 @@ def matmul(x1, x2):
             "`matmul` takes tensors of at least one dim. Received: "
             f"x1.shape={x1.shape}, x2.shape={x2.shape}"
         )
+    x1 = _with_columns(x1, x2.shape[-2:][0])
     if x1.dtype == "bool":
         product = apply("MatMul", cast(x1, "float32"), cast(x2, "float32"))
         return cast(product, "bool")
@@ -1599,6 +1601,18 @@ def matmul(x1, x2):
         product = apply("MatMul", cast(x1, "int32"), cast(x2, "int32"))
         return cast(product, x1.dtype)
     return apply("MatMul", x1, x2)
+
+
+def _with_columns(x, count):
+    """`x` with its last dim known where only the other factor's is.
+
+    The CPU plugin does not compare the two where one factor is constant, and
+    computes on beyond the end of the other.
+    """
+    if x.shape[-1] is not None or count is None:
+        return x
+    dims = (0,) * (x.ndim - 1) + (count,)  # a 0 keeps a dim
+    return apply("Reshape", x, dims, special_zero=True)
 
 
 _nan_reduce_max = _nan_reduction("NaNReduceMax", "ReduceMax", np.max)
@@ -2157,6 +2171,11 @@ def repeat(x, repeats, axis=None):
         repeats = np.asarray(repeats)
         if repeats.size == 1:
             repeats = repeats.item()
+        elif repeats.shape != (dim,) and not is_symbolic(dim):
+            raise ValueError(
+                "`repeat` takes one number of `repeats`, or one for each of "
+                f"the {dim} elements. Received: repeats={repeats.tolist()}"
+            )
     if isinstance(repeats, int) and is_symbolic(dim):
         each = broadcast_to(expand_dims(arange(dim), 1), (dim, repeats))
         return gather(x, ravel(each), axis)
@@ -2186,13 +2205,15 @@ def _resolved(old, new):
     if -1 in new:
         rest = -math.prod(new)
         if new.count(-1) > 1 or rest <= 0 or size % rest:
-            raise ValueError(
-                f"Cannot reshape a tensor of shape {old} into {new}."
-            )
+            raise ValueError(_misfit(old, new))
         return tuple(size // rest if dim == -1 else dim for dim in new)
     if math.prod(new) != size:
-        raise ValueError(f"Cannot reshape a tensor of shape {old} into {new}.")
+        raise ValueError(_misfit(old, new))
     return new
+
+
+def _misfit(old, new):
+    return blaming(f"cannot reshape a tensor of shape {old} into {new}.")
 
 
 def right_shift(x, y):

@@ -20,6 +20,7 @@ from keras.src.backend.openvino.common import canonical_axis
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import standardize
+from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
@@ -98,7 +99,12 @@ def _dims(shape):
     if not isinstance(shape, (list, tuple)):
         shape = convert_to_tensor(shape)
         shape = [shape] if shape.ndim == 0 else list(shape)
-    return [x if is_symbolic(x) else operator.index(x) for x in shape]
+    dims = [x if is_symbolic(x) else operator.index(x) for x in shape]
+    if any(dim < 0 for dim in dims if isinstance(dim, int)):
+        raise ValueError(
+            blaming(f"a shape has dims of 0 or more. Received: shape={shape}")
+        )
+    return dims
 
 
 def _key(seed):

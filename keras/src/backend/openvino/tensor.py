@@ -25,6 +25,7 @@ from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
 from keras.src.backend.openvino.dtypes import to_array
+from keras.src.backend.openvino.errors import asker
 
 
 class OpenVINOKerasTensor:
@@ -336,32 +337,12 @@ _KNOWS_NONE = (
 
 def _symbolic_message(tensor):
     return (
-        f"{_asker()} needs the value of a symbolic tensor "
+        f"{asker() or 'The code'} needs the value of a symbolic tensor "
         f"(shape={tensor.shape}, dtype={tensor.dtype}), which has none until "
         "the compiled model runs; compute with `keras.ops` (`ops.cond`, "
         "`ops.while_loop`, `ops.where`, `ops.shape`) instead of Python or "
         "NumPy."
     )
-
-
-def _asker():
-    """The op or layer whose code is running, for an error's first words."""
-    frame = sys._getframe(2)
-    while frame is not None:
-        path = frame.f_code.co_filename.replace("\\", "/")
-        owner = frame.f_locals.get("self")
-        if "/backend/openvino/" not in path and hasattr(owner, "_auto_name"):
-            return f"{owner.__class__.__name__} ({owner.name})"
-        if path.endswith(_OP_FILES):
-            return f"`{frame.f_code.co_name}`"
-        frame = frame.f_back
-    return "The code"
-
-
-_OP_FILES = tuple(
-    f"/keras/src/ops/{name}.py"
-    for name in ("core", "image", "linalg", "math", "nn", "numpy")
-)
 
 
 # ------------------------------------------------------------ making graphs
@@ -478,7 +459,7 @@ def _trace(type, inputs, attributes):
     elif complex_inputs or type == _MAKES_COMPLEX:
         if operation.complex is None:
             raise TypeError(
-                f"{_asker()} does not take complex numbers ({type})."
+                f"{asker() or 'This'} does not take complex numbers ({type})."
             )
         return operation.complex(*inputs, **attributes)
     else:

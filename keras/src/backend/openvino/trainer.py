@@ -12,6 +12,7 @@ from keras.src.backend.openvino.tensor import symbolic
 from keras.src.backend.openvino.tensor import value_of
 from keras.src.trainers import trainer as base_trainer
 from keras.src.trainers.data_adapters import data_adapter_utils
+from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 from keras.src.utils import traceback_utils
 from keras.src.utils.python_utils import pythonify_logs
@@ -85,6 +86,10 @@ class OpenVINOTrainer(base_trainer.Trainer):
         self, x, batch_size=None, verbose="auto", steps=None, callbacks=None
     ):
         epoch = self._epoch(steps, x=x, batch_size=batch_size)
+        if epoch.num_batches == 0 and isinstance(
+            epoch.data_adapter, ArrayDataAdapter
+        ):
+            return self.predict_on_batch(x)  # arrays of no samples
         if not all(layer.built for layer in self._flatten_layers()):
             x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(
                 _first_batch(epoch)
@@ -96,7 +101,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
         self.stop_predicting = False
         callbacks.on_predict_begin()
         parts = []
-        for first, last, batches in epoch:
+        for first, last, batches in _steps(epoch):
             callbacks.on_predict_batch_begin(first)
             parts.append(self.predict_function(batches))
             callbacks.on_predict_batch_end(last, {"outputs": parts[-1]})
@@ -127,7 +132,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
         else:
             data = {"x": x, "y": y, "sample_weight": sample_weight}
             epoch = self._epoch(steps, batch_size=batch_size, **data)
-        self._symbolic_build(iterator=epoch)
+        self._symbolic_build(iterator=_steps(epoch))
         epoch.reset()
         callbacks = self._callback_list(callbacks, epoch, verbose, False)
         self.make_test_function()
@@ -135,7 +140,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
         self.stop_evaluating = False
         callbacks.on_test_begin()
         logs = {}
-        for first, last, batches in epoch:
+        for first, last, batches in _steps(epoch):
             callbacks.on_test_batch_begin(first)
             logs = self.test_function(batches)
             callbacks.on_test_batch_end(last, logs)
@@ -169,10 +174,10 @@ class OpenVINOTrainer(base_trainer.Trainer):
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         self._assert_compile_called("test_on_batch")
-        batch = (x, y, sample_weight)
-        self._symbolic_build(data_batch=tree.map_structure(_to_array, batch))
+        batch = tree.map_structure(_to_array, (x, y, sample_weight))
+        self._symbolic_build(data_batch=batch)
         self.make_test_function()
-        logs = self.test_function([tree.map_structure(_to_array, batch)])
+        logs = self.test_function([batch])
         logs = pythonify_logs(tree.map_structure(_to_numpy, logs))
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
@@ -207,16 +212,24 @@ class OpenVINOTrainer(base_trainer.Trainer):
 
 
 def _batch_size(x):
-    first = next(leaf for leaf in tree.flatten(x) if leaf is not None)
-    return backend.shape(first)[0]
+    leaves = [leaf for leaf in tree.flatten(x) if leaf is not None]
+    return next((backend.shape(leaf)[0] for leaf in leaves if leaf.shape), 1)
+
+
+def _steps(epoch):
+    """The steps of an epoch, each with its batches as `jit` takes them."""
+    is_empty = True
+    for first, last, batches in epoch:
+        is_empty = False
+        yield first, last, [tree.map_structure(_to_array, b) for b in batches]
+    if is_empty:
+        raise ValueError("The data has no batch; at least one is needed.")
 
 
 def _first_batch(epoch):
-    for _, _, batches in epoch:
-        batch = batches[0]
-        break
+    _, _, batches = next(_steps(epoch))
     epoch.reset()
-    return batch
+    return batches[0]
 
 
 def _to_tensor(x):
