@@ -1,7 +1,8 @@
 """Graphs: nodes that are not computed yet, and their OpenVINO counterparts.
 
-Every OpenVINO node of this backend is built here (`build`), so that whoever
-adds a rule for each node type (a gradient, a cost) has one place to stand.
+Every OpenVINO node of this backend is built here (`build`), so that there is
+one place for what holds for each node type. Only those with bodies, `If` and
+`Loop`, are built in `control_flow`.
 """
 
 import contextlib

@@ -83,8 +83,6 @@ equal = _mend(_equal)
 not_equal = _mend(_not_equal)
 less = _mend(_less)
 less_equal = _mend(_less_equal)
-greater = _mend(lambda x1, x2: _less(x2, x1))
-greater_equal = _mend(lambda x1, x2: _less_equal(x2, x1))
 select = _mend(_select, operand=1)
 
 

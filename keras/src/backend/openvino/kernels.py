@@ -72,10 +72,6 @@ def sigmoid(x):
     return np.where(x >= 0, 1, decay) / (1 + decay)
 
 
-def softplus(x):
-    return np.logaddexp(x, 0)
-
-
 def elu(x, alpha):
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
@@ -93,10 +89,6 @@ def gelu(x, approximation_mode="erf"):
         inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
         return 0.5 * x * (1 + np.tanh(inner))
     return 0.5 * x * _erfc(-x / math.sqrt(2)).astype(x.dtype)
-
-
-def hard_sigmoid(x, alpha, beta):
-    return np.clip(alpha * x + beta, 0, 1)
 
 
 def prelu(x, slope):
@@ -157,10 +149,6 @@ def mat_mul(a, b, transpose_a=False, transpose_b=False):
     if transpose_b and b.ndim > 1:
         b = np.swapaxes(b, -1, -2)
     return np.matmul(a, b)
-
-
-def einsum(*operands, equation):
-    return np.einsum(equation, *operands, optimize=len(operands) > 2)
 
 
 # ------------------------------------------------- convolution and pooling

@@ -21,12 +21,8 @@ register(
     "Convert", kernels.convert, layout=layout.elementwise, mend=integers.convert
 )
 register("Divide", kernels.divide, layout=layout.elementwise)
-register(
-    "Erf", kernels.erf, work=work.error_function, layout=layout.elementwise
-)
 register("Exp", np.exp, layout=layout.elementwise)
 register("Floor", np.floor, layout=layout.elementwise)
-register("FloorMod", np.mod, layout=layout.elementwise)
 register("IsFinite", np.isfinite, layout=layout.elementwise)
 register("IsInf", kernels.is_inf, layout=layout.elementwise)
 register("IsNaN", np.isnan, layout=layout.elementwise)
@@ -35,18 +31,12 @@ register("Maximum", np.maximum, layout=layout.elementwise)
 register(
     "Minimum", np.minimum, layout=layout.elementwise, mend=integers.minimum
 )
-register("Mod", np.fmod, layout=layout.elementwise)
 register("Multiply", np.multiply, layout=layout.elementwise)
 register("Negative", np.negative, layout=layout.elementwise)
 register("Power", kernels.power, layout=layout.elementwise)
 register("Round", kernels.round_to_whole, layout=layout.elementwise)
 register("Sign", np.sign, layout=layout.elementwise)
 register("Sqrt", np.sqrt, layout=layout.elementwise)
-register(
-    "SquaredDifference",
-    lambda x1, x2: np.square(x1 - x2),
-    layout=layout.elementwise,
-)
 register("Subtract", np.subtract, layout=layout.elementwise)
 
 # trigonometry
@@ -65,15 +55,6 @@ register("Tanh", np.tanh, layout=layout.elementwise)
 
 # comparison and logic
 register("Equal", np.equal, layout=layout.elementwise, mend=integers.equal)
-register(
-    "Greater", np.greater, layout=layout.elementwise, mend=integers.greater
-)
-register(
-    "GreaterEqual",
-    np.greater_equal,
-    layout=layout.elementwise,
-    mend=integers.greater_equal,
-)
 register("Less", np.less, layout=layout.elementwise, mend=integers.less)
 register(
     "LessEqual",
@@ -109,13 +90,7 @@ register(
 register(
     "HSwish", lambda x: x * np.clip(x + 3, 0, 6) / 6, layout=layout.elementwise
 )
-register("HardSigmoid", kernels.hard_sigmoid, layout=layout.elementwise)
 register("LogSoftmax", kernels.log_softmax)
-register(
-    "Mish",
-    lambda x: x * np.tanh(kernels.softplus(x)),
-    layout=layout.elementwise,
-)
 register("PRelu", kernels.prelu, layout=layout.leaky)
 register(
     "Relu",
@@ -125,7 +100,6 @@ register(
 )
 register("Selu", kernels.selu, layout=layout.elementwise)
 register("Sigmoid", kernels.sigmoid, layout=layout.elementwise)
-register("SoftPlus", kernels.softplus, layout=layout.elementwise)
 register("SoftSign", lambda x: x / (1 + np.abs(x)), layout=layout.elementwise)
 register("Softmax", kernels.softmax)
 register("Swish", kernels.swish, layout=layout.elementwise)
@@ -158,7 +132,6 @@ register(
 )
 
 # linear algebra
-register("Einsum", kernels.einsum)
 register("MatMul", kernels.mat_mul, mend=integers.mat_mul)
 
 # convolution and pooling
