@@ -4,8 +4,11 @@ import functools
 import operator
 
 from keras.src import tree
+from keras.src.backend.openvino.dtypes import HALVES
+from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import is_inexact
 from keras.src.backend.openvino.dtypes import result_type
+from keras.src.backend.openvino.dtypes import standardize
 from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
@@ -14,8 +17,6 @@ from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
-
-_HALVES = ("float16", "bfloat16")
 
 
 def to_float(x):
@@ -52,23 +53,36 @@ def binary(type, x1, x2, *kinds):
 
 
 def in_float32(op):
-    """An op that rounds float16 and bfloat16 once, at its end.
+    """An op of several steps that rounds float16 and bfloat16 once, at its end.
 
-    The op computes in float32 from its first argument, and the result takes
-    that argument's dtype.
+    Tensors among its positional arguments are given to it in float32. If all
+    that are of floats have one dtype, the result has it too.
     """
 
     @functools.wraps(op)
-    def computed(x, *args, **kwargs):
-        x = convert_to_tensor(x)
-        if x.dtype not in _HALVES:
-            return op(x, *args, **kwargs)
-        result = op(cast(x, "float32"), *args, **kwargs)
+    def computed(*args, **kwargs):
+        dtypes = [_dtype(x) for x in args]
+        if not any(dtype in HALVES for dtype in dtypes):
+            return op(*args, **kwargs)
+        wide = [
+            cast(x, "float32") if dtype in HALVES else x
+            for x, dtype in zip(args, dtypes)
+        ]
+        result = op(*wide, **kwargs)
+        floats = set(filter(is_float, dtypes))
+        if len(floats) > 1:
+            return result
+        (half,) = floats
         return tree.map_structure(
-            lambda y: cast(y, x.dtype) if y.dtype == "float32" else y, result
+            lambda y: cast(y, half) if y.dtype == "float32" else y, result
         )
 
     return computed
+
+
+def _dtype(x):
+    dtype = getattr(x, "dtype", None)
+    return None if dtype is None else standardize(dtype)
 
 
 def refuse_complex(op, *operands):

@@ -7,7 +7,6 @@ are Python operations that the CPU plugin calls back.
 import collections
 import weakref
 
-import ml_dtypes
 import numpy as np
 import openvino as ov
 
@@ -113,8 +112,6 @@ class Operation(ov.Op):
             from_pairs(array) if index in self.complex_inputs else array
             for index, array in enumerate(map(to_array, inputs))
         ]
-        if outputs[0].element_type in _HALVES:
-            arrays = [_widened(array) for array in arrays]
         with np.errstate(all="ignore"):
             results = kernel(*arrays, **self.attributes)
             if not isinstance(results, tuple):
@@ -124,15 +121,6 @@ class Operation(ov.Op):
                     result = to_pairs(result.astype(dtype))
                 tensor.shape = result.shape
                 to_array(tensor)[...] = result
-
-
-_HALVES = (ov.Type.f16, ov.Type.bf16)
-
-
-def _widened(array):
-    """A kernel's input, as `evaluate` gives it too."""
-    half = array.dtype in (np.float16, ml_dtypes.bfloat16)
-    return array.astype(np.float32) if half else array
 
 
 def _spec(node, index):

@@ -15,8 +15,12 @@ from keras.src.backend.openvino.layout import sink_transposes
 DEVICE_KINDS = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 DEFAULT_DEVICE = "CPU"
 
-# Which inference precision a dtype policy's compute dtype asks for.
-PRECISIONS = {"float16": ov.Type.f16, "bfloat16": ov.Type.bf16}
+PROPERTIES = {
+    # Floats are computed as the types in the graph say. The runtime's own
+    # default is bfloat16 for all of them, on CPUs that have it.
+    "INFERENCE_PRECISION_HINT": "f32",
+    "PERFORMANCE_HINT": "LATENCY",
+}
 
 
 @functools.cache
@@ -80,14 +84,7 @@ def find_device(name):
     )
 
 
-def precision_of(compute_dtype):
-    """The inference precision for models of this compute dtype."""
-    return PRECISIONS.get(compute_dtype, ov.Type.f32)
-
-
-def compile_model(
-    outputs, inputs, device=None, precision=ov.Type.f32, operations=None
-):
+def compile_model(outputs, inputs, device=None, operations=None):
     """Compiles a graph.
 
     Args:
@@ -95,19 +92,12 @@ def compile_model(
             an input.
         inputs: a list of the `openvino.Output` of Parameters.
         device: OpenVINO's name of a device; the current one by default.
-        precision: the `openvino.Type` that the device computes floats in.
-            Never left to the runtime, whose default is bfloat16 on CPUs that
-            have it.
         operations: the `custom.Operations` in the graph, if they are to live
             no longer than the result.
 
     Returns:
         An `Executable`.
     """
-    properties = {
-        "INFERENCE_PRECISION_HINT": precision.to_string(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
     parameters = [x.get_node() for x in inputs]
     model = ov.Model(outputs, parameters)
     sink_transposes(model)
@@ -117,7 +107,7 @@ def compile_model(
     compiled = None
     if plan.computed:
         model = ov.Model(plan.computed, parameters)
-        compiled = _compile(model, device or get_device(), properties)
+        compiled = _compile(model, device or get_device(), PROPERTIES)
     if operations is not None:
         operations.seal()
     return Executable(compiled, plan.sources, operations)

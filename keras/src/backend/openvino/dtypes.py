@@ -60,6 +60,8 @@ FLOAT_DTYPES = frozenset(
     ("float16", "bfloat16", "float32", "float64")
     + ("float8_e4m3fn", "float8_e5m2")
 )
+# Floats that are computed in float32, and rounded.
+HALVES = ("float16", "bfloat16")
 INTEGER_DTYPES = frozenset(
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 )

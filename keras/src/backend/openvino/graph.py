@@ -143,10 +143,31 @@ def build(type, inputs, attributes):
         ValueError: where the operation does not take these inputs.
     """
     operation = find(type)
+    half = next((x.element_type for x in inputs if is_half(x)), None)
+    if half is not None and operation.halves is None:
+        return _in_float32(type, inputs, attributes, half)
     if operation.formula:
         return operation.formula(inputs, attributes)
     mended = operation.mend and operation.mend(inputs, attributes)
     return node(type, inputs, attributes) if mended is None else mended
+
+
+def is_half(output):
+    return output.element_type in (ov.Type.f16, ov.Type.bf16)
+
+
+def _in_float32(type, inputs, attributes, half):
+    """An operation that devices do not compute right on halves."""
+    inputs = [_converted(x, ov.Type.f32) if is_half(x) else x for x in inputs]
+    result = build(type, inputs, attributes)
+    if result.get_output_element_type(0) != ov.Type.f32:
+        return result
+    return _converted(result.output(0), half).get_node()
+
+
+def _converted(output, dtype):
+    destination = {"destination_type": dtype.to_string()}
+    return build("Convert", [output], destination).output(0)
 
 
 def node(type, inputs, attributes, complex_inputs=()):

@@ -4,6 +4,7 @@ import numpy as np
 
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import plans
+from keras.src.backend.openvino.dtypes import HALVES
 from keras.src.backend.openvino.dtypes import NUMPY_DTYPES
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import without_base
@@ -18,7 +19,6 @@ MAX_DEPTH = 256
 # compiling, once for each structure, some 20 ms.
 COMPILED_WORK = 2**22
 
-_HALVES = ("float16", "bfloat16")
 _COMPILED_DTYPES = frozenset(("float32", "float16", "bfloat16", "bool"))
 
 
@@ -59,7 +59,7 @@ def _run_kernel(node, kernel):
         for operand in inputs
     ]
     outputs = node.outputs
-    if outputs[0][0] in _HALVES:
+    if outputs[0][0] in HALVES:
         arrays = [_widened(array) for array in arrays]
     if node.attributes:
         values = kernel(*arrays, **dict(node.attributes))
@@ -81,7 +81,7 @@ def _converted(value, spec):
 
 
 def _widened(array):
-    if array.dtype.name in _HALVES:
+    if array.dtype.name in HALVES:
         return array.astype(np.float32)
     return array
 

@@ -61,16 +61,13 @@ class jit:
         function: takes and returns nested structures of tensors. Anything
             else in its arguments (`None`, Python scalars, strings) is fixed
             at the trace and must be hashable.
-        compute_dtype: the Keras dtype to infer in; float32 unless `"float16"`
-            or `"bfloat16"`.
         specs: shapes of the first tensors among the arguments, in order, with
             `None` for the dims that are dynamic.
     """
 
-    def __init__(self, function, compute_dtype="float32", specs=()):
+    def __init__(self, function, specs=()):
         self._function = function
         self._specs = specs
-        self._precision = device.precision_of(compute_dtype)
         self._traces = {}
         self._lock = threading.Lock()
 
@@ -95,7 +92,6 @@ class jit:
                         specs,
                         shapes,
                         device_name,
-                        self._precision,
                     )
 
                 variants = Specialisations(compile, self._patterns)
@@ -166,9 +162,7 @@ class _RecordingScope(StatelessScope):
 class _Compiled:
     """One variant of a jitted function: a compiled model and its variables."""
 
-    def __init__(
-        self, function, treedef, specs, shapes, device_name, precision
-    ):
+    def __init__(self, function, treedef, specs, shapes, device_name):
         self._checked = _latest[0]
         state = []
         while True:
@@ -207,7 +201,6 @@ class _Compiled:
             results,
             [tensor.output for tensor in parameters],
             device_name,
-            precision,
             trace.operations,
         )
 

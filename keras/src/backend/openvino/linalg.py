@@ -138,6 +138,7 @@ def cholesky(a, upper=False):
     return conj(swapaxes(factor, -1, -2)) if upper else factor
 
 
+@in_float32
 def cholesky_inverse(a, upper=False):
     a = to_float(a)
     unit = identity(dims_of(a)[-1], dtype=a.dtype)

@@ -229,6 +229,7 @@ def logsumexp(x, axis=None, keepdims=False):
     return result if keepdims or not axes else apply("Squeeze", result, axes)
 
 
+@in_float32
 def cdist(x, y):
     x, y = promote(x, y, float)
     if x.ndim < 2 or y.ndim < 2:
@@ -577,6 +578,7 @@ def istft(
 # ------------------------------------------------------ powers, error functions
 
 
+@in_float32
 def rsqrt(x):
     return 1 / sqrt(to_float(x))
 

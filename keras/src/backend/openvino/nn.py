@@ -677,6 +677,7 @@ def moments(x, axes, keepdims=False, synchronized=False):
     return mean, variance
 
 
+@in_float32
 def batch_normalization(
     x, mean, variance, axis, offset=None, scale=None, epsilon=1e-3
 ):

@@ -646,6 +646,7 @@ def copy(x):
     return convert_to_tensor(x)
 
 
+@in_float32
 def corrcoef(x):
     x = to_float(x)
     if x.ndim < 2:
@@ -778,6 +779,7 @@ def _cumulated(x, dtype):
     return cast(x, dtype)
 
 
+@in_float32
 def deg2rad(x):
     return to_float(x) * (math.pi / 180)
 
@@ -847,6 +849,7 @@ def divide(x1, x2):
     return binary("Divide", x1, x2, float)
 
 
+@in_float32
 def divide_no_nan(x1, x2):
     x1, x2 = promote(x1, x2, float)
     zero = x2 == 0
@@ -1542,6 +1545,7 @@ def log2(x):
     return _log2(to_float(x))
 
 
+@in_float32
 def logaddexp(x1, x2):
     x1, x2 = promote(x1, x2, float)
     refuse_complex("logaddexp", x1)
@@ -1551,6 +1555,7 @@ def logaddexp(x1, x2):
     return where(isnan(difference), x1 + x2, sum)  # inf - inf
 
 
+@in_float32
 def logaddexp2(x1, x2):
     x1, x2 = promote(x1, x2, float)
     refuse_complex("logaddexp2", x1)
@@ -1800,6 +1805,7 @@ def nanmax(x, axis=None, keepdims=False):
     return _nan_extreme(max, -math.inf, x, axis, keepdims)
 
 
+@in_float32
 def nanmean(x, axis=None, keepdims=False):
     x = to_float(x)
     total = sum(_without_nan(x, 0), axis, keepdims)
@@ -1839,6 +1845,7 @@ def nanquantile(x, q, axis=None, method="linear", keepdims=False):
     return _quantile(x, q, axis, method, keepdims, skip_nan=True)
 
 
+@in_float32
 def nanstd(x, axis=None, keepdims=False):
     return sqrt(nanvar(x, axis, keepdims))
 
@@ -1847,6 +1854,7 @@ def nansum(x, axis=None, keepdims=False):
     return sum(_without_nan(x, 0), axis, keepdims)
 
 
+@in_float32
 def nanvar(x, axis=None, keepdims=False):
     x = to_float(x)
     deviation = x - nanmean(x, axis, keepdims=True)
@@ -2143,6 +2151,7 @@ _INTERPOLATIONS = {
 }
 
 
+@in_float32
 def rad2deg(x):
     return to_float(x) * (180 / math.pi)
 
@@ -2321,6 +2330,7 @@ def sin(x):
     return unary("Sin", x)
 
 
+@in_float32
 def sinc(x):
     angle = to_float(x) * math.pi
     zero = angle == 0
@@ -2648,6 +2658,7 @@ def transpose(x, axes=None):
     return x if order == tuple(range(x.ndim)) else apply("Transpose", x, order)
 
 
+@in_float32
 def trapezoid(y, x=None, dx=1.0, axis=-1):
     y = to_float(y)
     axis = canonical_axis(axis, y.ndim)

@@ -9,35 +9,46 @@ import numpy as np
 from keras.src.backend.openvino import integers
 from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import layout
+from keras.src.backend.openvino import precision
 from keras.src.backend.openvino import work
+from keras.src.backend.openvino.registry import MOVED
+from keras.src.backend.openvino.registry import ROUNDED
 from keras.src.backend.openvino.registry import register
 
 # arithmetic
-register("Abs", np.abs, layout=layout.elementwise)
-register("Add", np.add, layout=layout.elementwise)
+register("Abs", np.abs, layout=layout.elementwise, halves=MOVED)
+register("Add", np.add, layout=layout.elementwise, halves=ROUNDED)
 register("Ceiling", np.ceil, layout=layout.elementwise)
-register("Clamp", kernels.clamp, layout=layout.elementwise)
+register("Clamp", kernels.clamp, layout=layout.elementwise, halves=ROUNDED)
 register(
-    "Convert", kernels.convert, layout=layout.elementwise, mend=integers.convert
+    "Convert",
+    kernels.convert,
+    layout=layout.elementwise,
+    mend=precision.convert,
+    halves=MOVED,
 )
-register("Divide", kernels.divide, layout=layout.elementwise)
-register("Exp", np.exp, layout=layout.elementwise)
+register("Divide", kernels.divide, layout=layout.elementwise, halves=ROUNDED)
+register("Exp", np.exp, layout=layout.elementwise, halves=ROUNDED)
 register("Floor", np.floor, layout=layout.elementwise)
 register("IsFinite", np.isfinite, layout=layout.elementwise)
 register("IsInf", kernels.is_inf, layout=layout.elementwise)
 register("IsNaN", np.isnan, layout=layout.elementwise)
 register("Log", np.log, layout=layout.elementwise)
-register("Maximum", np.maximum, layout=layout.elementwise)
+register("Maximum", np.maximum, layout=layout.elementwise, halves=MOVED)
 register(
-    "Minimum", np.minimum, layout=layout.elementwise, mend=integers.minimum
+    "Minimum",
+    np.minimum,
+    layout=layout.elementwise,
+    mend=integers.minimum,
+    halves=MOVED,
 )
-register("Multiply", np.multiply, layout=layout.elementwise)
-register("Negative", np.negative, layout=layout.elementwise)
+register("Multiply", np.multiply, layout=layout.elementwise, halves=ROUNDED)
+register("Negative", np.negative, layout=layout.elementwise, halves=MOVED)
 register("Power", kernels.power, layout=layout.elementwise)
 register("Round", kernels.round_to_whole, layout=layout.elementwise)
 register("Sign", np.sign, layout=layout.elementwise)
-register("Sqrt", np.sqrt, layout=layout.elementwise)
-register("Subtract", np.subtract, layout=layout.elementwise)
+register("Sqrt", np.sqrt, layout=layout.elementwise, halves=ROUNDED)
+register("Subtract", np.subtract, layout=layout.elementwise, halves=ROUNDED)
 
 # trigonometry
 register("Acos", np.arccos, layout=layout.elementwise)
@@ -51,7 +62,7 @@ register("Cosh", np.cosh, layout=layout.elementwise)
 register("Sin", np.sin, layout=layout.elementwise)
 register("Sinh", np.sinh, layout=layout.elementwise)
 register("Tan", np.tan, layout=layout.elementwise)
-register("Tanh", np.tanh, layout=layout.elementwise)
+register("Tanh", np.tanh, layout=layout.elementwise, halves=ROUNDED)
 
 # comparison and logic
 register("Equal", np.equal, layout=layout.elementwise, mend=integers.equal)
@@ -69,7 +80,13 @@ register("LogicalXor", np.logical_xor, layout=layout.elementwise)
 register(
     "NotEqual", np.not_equal, layout=layout.elementwise, mend=integers.not_equal
 )
-register("Select", np.where, layout=layout.elementwise, mend=integers.select)
+register(
+    "Select",
+    np.where,
+    layout=layout.elementwise,
+    mend=integers.select,
+    halves=MOVED,
+)
 
 # bits
 register("BitwiseAnd", np.bitwise_and, layout=layout.elementwise)
@@ -80,15 +97,25 @@ register("BitwiseRightShift", np.right_shift, layout=layout.elementwise)
 register("BitwiseXor", np.bitwise_xor, layout=layout.elementwise)
 
 # activations
-register("Elu", kernels.elu, layout=layout.elementwise)
+register("Elu", kernels.elu, layout=layout.elementwise, halves=ROUNDED)
 register(
-    "Gelu", kernels.gelu, work=work.error_function, layout=layout.elementwise
+    "Gelu",
+    kernels.gelu,
+    work=work.error_function,
+    layout=layout.elementwise,
+    halves=ROUNDED,
 )
 register(
-    "HSigmoid", lambda x: np.clip(x + 3, 0, 6) / 6, layout=layout.elementwise
+    "HSigmoid",
+    lambda x: np.clip(x + 3, 0, 6) / 6,
+    layout=layout.elementwise,
+    halves=ROUNDED,
 )
 register(
-    "HSwish", lambda x: x * np.clip(x + 3, 0, 6) / 6, layout=layout.elementwise
+    "HSwish",
+    lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    layout=layout.elementwise,
+    halves=ROUNDED,
 )
 register("LogSoftmax", kernels.log_softmax)
 register("PRelu", kernels.prelu, layout=layout.leaky)
@@ -97,12 +124,18 @@ register(
     lambda x: np.maximum(x, 0),
     layout=layout.elementwise,
     mend=integers.relu,
+    halves=MOVED,
 )
 register("Selu", kernels.selu, layout=layout.elementwise)
-register("Sigmoid", kernels.sigmoid, layout=layout.elementwise)
-register("SoftSign", lambda x: x / (1 + np.abs(x)), layout=layout.elementwise)
-register("Softmax", kernels.softmax)
-register("Swish", kernels.swish, layout=layout.elementwise)
+register("Sigmoid", kernels.sigmoid, layout=layout.elementwise, halves=ROUNDED)
+register(
+    "SoftSign",
+    lambda x: x / (1 + np.abs(x)),
+    layout=layout.elementwise,
+    halves=ROUNDED,
+)
+register("Softmax", kernels.softmax, halves=ROUNDED)
+register("Swish", kernels.swish, layout=layout.elementwise, halves=ROUNDED)
 
 # reductions
 register("CumSum", kernels.cum_sum)
@@ -115,13 +148,20 @@ register(
     kernels.reduction(np.maximum.reduce),
     layout=layout.reduction,
     mend=integers.reduce_max,
+    halves=MOVED,
 )
-register("ReduceMean", kernels.reduction(np.mean), layout=layout.reduction)
+register(
+    "ReduceMean",
+    kernels.reduction(np.mean),
+    layout=layout.reduction,
+    halves=ROUNDED,
+)
 register(
     "ReduceMin",
     kernels.reduction(np.minimum.reduce),
     layout=layout.reduction,
     mend=integers.reduce_min,
+    halves=MOVED,
 )
 register("ReduceProd", kernels.reduction(np.multiply.reduce))
 register(
@@ -129,10 +169,11 @@ register(
     kernels.reduction(np.add.reduce),
     layout=layout.reduction,
     mend=integers.reduce_sum,
+    halves=ROUNDED,
 )
 
 # linear algebra
-register("MatMul", kernels.mat_mul, mend=integers.mat_mul)
+register("MatMul", kernels.mat_mul, mend=integers.mat_mul, halves=ROUNDED)
 
 # convolution and pooling
 register("AdaptiveAvgPool", kernels.adaptive(np.mean))
@@ -140,56 +181,73 @@ register("AdaptiveAvgPool", kernels.adaptive(np.mean))
 register(
     "AdaptiveMaxPool",
     lambda x, sizes, **_: (kernels.adaptive(np.max)(x, sizes),),
+    halves=MOVED,
 )
-register("AvgPool", kernels.avg_pool)
+register("AvgPool", kernels.avg_pool, halves=ROUNDED)
 register("Col2Im", kernels.col2im)
-register("Convolution", kernels.convolution, work=work.convolution)
+register(
+    "Convolution", kernels.convolution, work=work.convolution, halves=ROUNDED
+)
 register(
     "ConvolutionBackpropData",
     kernels.convolution_backprop_data,
     work=work.transposed_convolution,
+    halves=ROUNDED,
 )
-register("DepthToSpace", kernels.depth_to_space)
-register("ExtractImagePatches", kernels.extract_image_patches)
-register("GroupConvolution", kernels.group_convolution, work=work.convolution)
-register("MaxPool", kernels.max_pool, mend=integers.max_pool)
-register("SpaceToDepth", kernels.space_to_depth)
+register("DepthToSpace", kernels.depth_to_space, halves=MOVED)
+register("ExtractImagePatches", kernels.extract_image_patches, halves=MOVED)
+register(
+    "GroupConvolution",
+    kernels.group_convolution,
+    work=work.convolution,
+    halves=ROUNDED,
+)
+register("MaxPool", kernels.max_pool, mend=integers.max_pool, halves=MOVED)
+register("SpaceToDepth", kernels.space_to_depth, halves=MOVED)
 
 # attention
 register("ScaledDotProductAttention", kernels.attention, work=work.attention)
 
 # data movement
-register("Broadcast", kernels.broadcast)
-register("Concat", kernels.concat, layout=layout.concatenation)
-register("Pad", kernels.pad, layout=layout.padding, mend=integers.pad)
-register("Reshape", kernels.reshape)
-register("ReverseSequence", kernels.reverse_sequence)
+register("Broadcast", kernels.broadcast, halves=MOVED)
+register("Concat", kernels.concat, layout=layout.concatenation, halves=MOVED)
 register(
-    "Roll", lambda x, shift, axes: np.roll(x, shift.tolist(), axes.tolist())
+    "Pad", kernels.pad, layout=layout.padding, mend=integers.pad, halves=MOVED
 )
-register("ShapeOf", lambda x, output_type="i64": np.array(x.shape, np.int64))
-register("Slice", kernels.strided_slice)
-register("Split", kernels.split)
-register("Squeeze", kernels.squeeze)
-register("Tile", lambda x, repeats: np.tile(x, repeats))
-register("Transpose", kernels.transpose)
-register("Unsqueeze", kernels.unsqueeze)
-register("VariadicSplit", kernels.variadic_split)
+register("Reshape", kernels.reshape, halves=MOVED)
+register("ReverseSequence", kernels.reverse_sequence, halves=MOVED)
+register(
+    "Roll",
+    lambda x, shift, axes: np.roll(x, shift.tolist(), axes.tolist()),
+    halves=MOVED,
+)
+register(
+    "ShapeOf",
+    lambda x, output_type="i64": np.array(x.shape, np.int64),
+    halves=MOVED,
+)
+register("Slice", kernels.strided_slice, halves=MOVED)
+register("Split", kernels.split, halves=MOVED)
+register("Squeeze", kernels.squeeze, halves=MOVED)
+register("Tile", lambda x, repeats: np.tile(x, repeats), halves=MOVED)
+register("Transpose", kernels.transpose, halves=MOVED)
+register("Unsqueeze", kernels.unsqueeze, halves=MOVED)
+register("VariadicSplit", kernels.variadic_split, halves=MOVED)
 
 # gathering and scattering
-register("Gather", kernels.gather)
-register("GatherElements", kernels.gather_elements)
-register("GatherND", kernels.gather_nd)
+register("Gather", kernels.gather, halves=MOVED)
+register("GatherElements", kernels.gather_elements, halves=MOVED)
+register("GatherND", kernels.gather_nd, halves=MOVED)
 register("Interpolate", kernels.interpolate)
 register("ScatterElementsUpdate", kernels.scatter_elements_update)
-register("ScatterNDUpdate", kernels.scatter_nd_update)
-register("ScatterUpdate", kernels.scatter_update)
+register("ScatterNDUpdate", kernels.scatter_nd_update, halves=MOVED)
+register("ScatterUpdate", kernels.scatter_update, halves=MOVED)
 
 # sorting and searching
-register("NonZero", kernels.non_zero)
+register("NonZero", kernels.non_zero, halves=MOVED)
 register("SearchSorted", kernels.search_sorted)
-register("TopK", kernels.top_k)
-register("Unique", kernels.unique)
+register("TopK", kernels.top_k, halves=MOVED)
+register("Unique", kernels.unique, halves=MOVED)
 
 # creation
 register("OneHot", kernels.one_hot)

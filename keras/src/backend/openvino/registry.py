@@ -22,6 +22,10 @@ class Operation(typing.NamedTuple):
             computes wrong for some inputs; returns `None` for the others.
         work: called with a `graph.Node`; returns the multiply-adds that it
             takes, or what takes as long.
+        halves: for an operation that devices compute right on float16 and
+            bfloat16: `MOVED` where its values are among those it got, or
+            their opposites or bounds, `ROUNDED` where it computes in float32
+            and rounds once. What has neither is given float32.
         layout: how a transpose moves behind it, see `layout`.
         complex: called with what `tensor.apply` takes for complex operands in
             a trace, returns what it returns, see `complex`.
@@ -32,9 +36,14 @@ class Operation(typing.NamedTuple):
     formula: typing.Callable | None = None
     mend: typing.Callable | None = None
     work: typing.Callable | None = None
+    halves: str | None = None
     layout: typing.Callable | None = None
     complex: typing.Callable | None = None
 
+
+# What `Operation.halves` can be.
+MOVED = "moved"
+ROUNDED = "rounded"
 
 # By the name of the node type.
 OPERATIONS = {}

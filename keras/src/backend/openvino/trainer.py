@@ -79,7 +79,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
             )
         inputs = getattr(self, "inputs", None) or ()
         specs = [x.shape for x in tree.flatten(inputs)]
-        return jit(step, self.dtype_policy.compute_dtype, specs)
+        return jit(step, specs)
 
     @traceback_utils.filter_traceback
     def predict(

@@ -1,0 +1,137 @@
+"""Casts to float16, bfloat16 and float8 in graphs, rounded as NumPy rounds.
+
+The CPU plugin computes float16 in float32, whatever the casts, so that a value
+that is cast to float16 and back keeps all its bits. It truncates half of the
+numbers that it casts to bfloat16 where a dim is open, and rounds twice on the
+way to float8. Here numbers are rounded in float32 before a cast, which then
+has nothing left to round, and those of float16 also when they are cast to
+another dtype.
+
+So a float16 that was computed is rounded where it is looked at: by a cast, by
+an operation that is given float32, or at the end of the model.
+"""
+
+import typing
+
+import numpy as np
+
+from keras.src.backend.openvino import graph
+from keras.src.backend.openvino import integers
+from keras.src.backend.openvino.dtypes import from_ov_name
+from keras.src.backend.openvino.dtypes import is_float
+from keras.src.backend.openvino.dtypes import ov_name
+from keras.src.backend.openvino.dtypes import ov_to_keras_type
+from keras.src.backend.openvino.registry import MOVED
+from keras.src.backend.openvino.registry import find
+from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import apply
+from keras.src.backend.openvino.tensor import convert_to_tensor
+
+
+class Format(typing.NamedTuple):
+    """A floating-point format.
+
+    Attributes:
+        bits: how many bits a number has, the leading one included.
+        lowest: the exponent of the smallest number that has them all.
+        largest: the largest number.
+        beyond: what larger numbers become.
+    """
+
+    bits: int
+    lowest: int
+    largest: float
+    beyond: float
+
+
+FORMATS = {
+    "float16": Format(11, -14, 65504, np.inf),
+    "float8_e4m3fn": Format(4, -6, 448, np.nan),
+    "float8_e5m2": Format(3, -14, 57344, np.inf),
+    # Its exponents are those of float32.
+    "bfloat16": Format(8, -126, np.inf, np.inf),
+}
+
+# Dtypes with no number that a format of 8 bits or more would round.
+_SMALL = ("bool", "int8", "uint8")
+
+
+def convert(inputs, attributes):
+    """The mend of `Convert`."""
+    (x,) = inputs
+    source = ov_to_keras_type(x.element_type)
+    target = from_ov_name(attributes["destination_type"])
+    if target == "bool":
+        return integers.convert(inputs, attributes)
+    unrounded = source == "float16" and not _holds(x, source)
+    rounds = target in FORMATS and not _holds(x, target)
+    if not (unrounded or rounds):
+        return None
+    x = OpenVINOKerasTensor(_plain(x, "float32"))
+    if unrounded:
+        x = rounded(x, source)
+    if rounds:
+        x = rounded(x, target)
+    return _plain(x.output, target).get_node()
+
+
+def _plain(x, dtype):
+    """The `openvino.Output` of OpenVINO's own Convert."""
+    destination = {"destination_type": ov_name(dtype)}
+    return graph.node("Convert", [x], destination).output(0)
+
+
+def _holds(x, dtype):
+    """Whether the values of an `openvino.Output` are known to be of a dtype."""
+    own = ov_to_keras_type(x.element_type)
+    if own in _SMALL:
+        return FORMATS[dtype].bits >= 8
+    node = x.get_node()
+    type = node.get_type_name()
+    if type in ("Parameter", "Constant", "Convert") or own != "float16":
+        if own == dtype:
+            return True
+    if type == "Convert":
+        return _holds(node.input_value(0), dtype)
+    return find(type).halves == MOVED and all(
+        _holds(source, dtype)
+        for source in node.input_values()
+        if is_float(ov_to_keras_type(source.element_type))
+    )
+
+
+def rounded(x, dtype):
+    """The numbers of a dtype next to those of `x`, in float32.
+
+    Args:
+        x: a symbolic float32 tensor.
+        dtype: a key of `FORMATS`.
+    """
+    bits, lowest, largest, beyond = FORMATS[dtype]
+    result = _to_bits(x, bits)
+    if dtype == "bfloat16":
+        return result
+    step = 2.0 ** (lowest - bits + 1)
+    small = apply("Round", x * (1 / step), mode="half_to_even") * step
+    is_small = apply("Less", apply("Abs", x), _number(2.0**lowest))
+    result = apply("Select", is_small, small, result)
+    is_large = apply("Greater", apply("Abs", result), _number(largest))
+    return apply("Select", is_large, result * beyond, result)
+
+
+def _to_bits(x, bits):
+    """`x` rounded to nearest, ties to even, to so many bits.
+
+    `x * (1 - 2**-n)` has as many bits as `x` has, of 24, so that its distance
+    from `x`, times `2**n`, is a number of `24 - n` bits next to `x`.
+    """
+    n = 24 - bits
+    largest = float(np.finfo(np.float32).max)
+    # The bounds make infinity, less the other number, infinity. No sum of
+    # products here can be fused into one that rounds once.
+    lower = apply("Clamp", x * (2.0**-n - 1), min=-largest, max=largest)
+    return (x + lower) * 2.0**n
+
+
+def _number(value):
+    return convert_to_tensor(value, "float32")
