@@ -251,6 +251,8 @@ class Trace:
     def __init__(self, operations=None):
         self.operations = operations
         self._scopes = [Scope()]
+        # The body of a loop enters its trace again.
+        self._outer = []
 
     @property
     def innermost(self):
@@ -267,12 +269,13 @@ class Trace:
             self._scopes.pop()
 
     def __enter__(self):
-        self._outer = current_trace()
+        self._outer.append(current_trace())
         global_state.set_global_attribute("openvino_trace", self)
         return self
 
     def __exit__(self, *args):
-        global_state.set_global_attribute("openvino_trace", self._outer)
+        outer = self._outer.pop()
+        global_state.set_global_attribute("openvino_trace", outer)
 
 
 class Scope:

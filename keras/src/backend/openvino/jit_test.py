@@ -5,6 +5,7 @@ import pytest
 
 from keras.src import backend
 from keras.src import ops
+from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.jit import jit
 
 
@@ -187,3 +188,12 @@ def test_eight_threads_call_at_once():
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
+
+
+def test_a_loop_leaves_no_trace():
+    def doubled(x):
+        return ops.while_loop(lambda y: ops.sum(y) < 10, lambda y: y * 2, (x,))
+
+    (result,) = jit(doubled)(np.ones(3, "float32"))
+    np.testing.assert_array_equal(result, [4, 4, 4])
+    assert graph.current_trace() is None
