@@ -31,9 +31,10 @@ def getitem(x, key):
         x: a tensor.
         key: an integer, a slice (its bounds may be 0-d tensors), `None`,
             `Ellipsis`, a boolean, a mask, integers in an array, a list or a
-            tensor; or a tuple of these.
+            tensor; or a tuple of these, or a list of them if one is a slice,
+            `None` or `Ellipsis`.
     """
-    items = key if isinstance(key, tuple) else (key,)
+    items = tuple(key) if _is_several(key) else (key,)
     if x._output is None and not x._pending() and all(map(_is_basic, items)):
         return concrete(without_base(np.asarray(x._value[items])))
     if key.__class__ is int and x.ndim:
@@ -60,6 +61,17 @@ def setitem(x, key, value):
     raise TypeError(
         "Tensors cannot be assigned to; use `keras.ops.slice_update` or "
         "`keras.ops.scatter_update`, which return a new tensor."
+    )
+
+
+def _is_several(key):
+    """Whether `key` is a tuple, or a list that can only stand for one.
+
+    Layers that were written for TensorFlow or PyTorch index with such lists.
+    """
+    return isinstance(key, tuple) or (
+        isinstance(key, list)
+        and any(x is None or x is Ellipsis or isinstance(x, slice) for x in key)
     )
 
 

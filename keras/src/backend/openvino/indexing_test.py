@@ -242,6 +242,8 @@ def test_other_kinds_of_keys():
         np.testing.assert_array_equal(x[:one], X[:1])
         np.testing.assert_array_equal(x[[0, one], 0], X[[0, 1], 0])
     np.testing.assert_array_equal(Variable(X)[:, 1], X[:, 1])
+    np.testing.assert_array_equal(x[[None, ALL, 1]], X[None, :, 1])
+    np.testing.assert_array_equal(x[[Ellipsis, 2]], X[..., 2])
     assert [row.shape for row in x] == [(3, 4), (3, 4)]
     assert x[0, 0, 0].shape == () and x[0, 0, 0].dtype == "float32"
     assert ops.shape(x[1:1]) == (0, 3, 4)

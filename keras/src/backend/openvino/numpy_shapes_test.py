@@ -318,7 +318,15 @@ def test_take_out_of_bounds(dtype, fill):
 
 @pytest.mark.parametrize(
     "axis, shape, index_shape",
-    [(0, (2, 3, 4), (5, 3, 4)), (2, (2, 1, 4), (1, 3, 2)), (1, (2, 3), (2, 0))],
+    [
+        (0, (2, 3, 4), (5, 3, 4)),
+        (2, (2, 1, 4), (1, 3, 2)),
+        (1, (2, 3), (2, 0)),
+        (0, (3, 2, 4), (5, 1, 1)),
+        (1, (2, 3, 2, 4), (2, 5, 1, 1)),
+        (1, (1, 3, 4), (2, 5, 1)),
+        (1, (2, 3, 4), (1, 5, 1)),
+    ],
 )
 def test_take_along_axis(axis, shape, index_shape):
     rng = np.random.default_rng(0)
@@ -329,12 +337,31 @@ def test_take_along_axis(axis, shape, index_shape):
         lambda x, i, take=module.take_along_axis: take(x, i, axis)
         for module in (knp, np)
     )
+    np.testing.assert_array_equal(function(x, index), reference(x, index))
     # Where dims are not known, they are taken to be those of the other.
-    broadcasts = axis == 2
-    check(function, reference, x, index, compiled=not broadcasts)
-    if broadcasts:
-        got = run_compiled(function, x, index, dynamic=False)[0]
+    broadcasts = any(
+        a != b for i, (a, b) in enumerate(zip(shape, index_shape)) if i != axis
+    )
+    for dynamic in (False, not broadcasts):
+        got = run_compiled(function, x, index, dynamic=dynamic)[0]
         np.testing.assert_array_equal(got, reference(x, index))
+
+
+def test_take_along_axis_of_rows_of_an_open_batch():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 3, 2, 4)).astype("float32")
+    index = np.array([[0, -1], [3, 1]], "int32").reshape(2, 2, 1, 1)
+
+    def rows(x, index):
+        return knp.take_along_axis(x, index, 1)
+
+    expected = np.take_along_axis(x, np.where(index == 3, 0, index), 1)
+    expected[1, 0] = NAN  # out of bounds
+    (got,) = run_compiled(rows, x, index, dynamic=(0,))
+    np.testing.assert_array_equal(got, expected)
+    assert "GatherElements" not in node_types(
+        trace(rows, x, index, dynamic=(0,))
+    )
 
 
 X = np.array([[3, NAN, -INF, 1, INF, 1], [-0.0, 0, INF, NAN, -NAN, -2]], "f4")
