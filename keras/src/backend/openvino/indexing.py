@@ -150,7 +150,7 @@ def _layout(x, items):
         )
     if sum(item is Ellipsis for item in items) > 1:
         raise IndexError("An index can only have a single ellipsis (`...`).")
-    slices, new_dims, indices = {}, [], []
+    slices, new_dims, indices, bounds = {}, [], [], []
     axis = dim = 0
     for item in items:
         if item is Ellipsis:
@@ -173,10 +173,14 @@ def _layout(x, items):
             axis += item.ndim
             dim += max(item.ndim, 1)
         else:
-            _check_bounds(item, axis, x.shape[axis])
+            bounds.append((item, axis, x.shape[axis]))
             indices.append((dim, item))
             axis += 1
             dim += 1
+    # As in NumPy, any will do where they broadcast to no elements.
+    if not any(0 in getattr(index, "shape", ()) for _, index in indices):
+        for item, axis, size in bounds:
+            _check_bounds(item, axis, size)
     return slices, new_dims, indices
 
 
