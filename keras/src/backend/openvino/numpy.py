@@ -2180,7 +2180,7 @@ def repeat(x, repeats, axis=None):
         repeats = np.asarray(repeats)
         if repeats.size == 1:
             repeats = repeats.item()
-        elif repeats.shape != (dim,) and not is_symbolic(dim):
+        elif not is_symbolic(dim) and repeats.shape != (dim,):
             raise ValueError(
                 "`repeat` takes one number of `repeats`, or one for each of "
                 f"the {dim} elements. Received: repeats={repeats.tolist()}"
