@@ -7,6 +7,7 @@ The longer run, with other cases for every seed, is
 which prints the differences by op with the least call that shows each.
 """
 
+import inspect
 import os
 
 import pytest
@@ -25,13 +26,32 @@ pytestmark = pytest.mark.skipif(
 )
 
 OPS = "integration_tests.differential.ops"
-PARTS = 4
+PARTS = 8
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_ops(part):
     specs = dict(list(ops.SPECS.items())[part::PARTS])
-    cases = harness.draw(specs, 2000 // PARTS, seed=0)
+    cases = harness.draw(specs, 1600 // PARTS, seed=0)
     findings = harness.find(OPS, specs, cases)
     findings = [f for f in findings if f.case.name not in PENDING]
     assert not findings, "\n" + harness.report(findings)
+
+
+def test_no_op_is_missing():
+    names = public(keras.ops)
+    names |= {
+        f"image.{name}"
+        for name in public(keras.ops.image)
+        if not hasattr(keras.ops, name)
+    }
+    names |= {f"random.{name}" for name in public(keras.random)}
+    assert names == set(ops.SPECS)
+
+
+def public(module):
+    return {
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }

@@ -126,7 +126,10 @@ def map_arrays(function, structure):
 
 
 def has_64_bits(case):
-    return any(a.dtype.name in WIDE for a in arrays_of(case))
+    """Whether an operand has 64 bits, or an argument asks for them."""
+    names = [a.dtype.name for a in arrays_of(case)]
+    names += [x for x in (*case.args, *case.kwargs.values()) if type(x) is str]
+    return any(name in WIDE for name in names)
 
 
 class Draw:

@@ -24,8 +24,8 @@ def attempt(function):
     try:
         return Outcome([own(x) for x in function()])
     except Exception as error:  # a finding, or the reference's limit
-        first = str(error).strip().split("\n")[0]
-        return Outcome(None, f"{type(error).__name__}: {first}"[:300])
+        text = " ".join(str(error).split())
+        return Outcome(None, f"{type(error).__name__}: {text}"[:400])
 
 
 def own(x):
@@ -33,15 +33,13 @@ def own(x):
 
 
 def flat(result):
-    """The arrays of a result, in order."""
+    """The arrays of a result, in order; Python numbers are 0-d arrays."""
     import keras
 
     return [
-        keras.ops.convert_to_numpy(x)
-        if keras.ops.is_tensor(x)
-        else x
+        x
         if isinstance(x, str)
-        else np.asarray(x)
+        else keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(x))
         for x in keras.tree.flatten(result)
         if x is not None
     ]
