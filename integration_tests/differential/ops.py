@@ -1413,6 +1413,7 @@ SPECS = {
         ),
         np.corrcoef,
         spread=True,
+        needs_dims=DIMS,
         tolerance=10,
     ),
     "correlate": Spec(

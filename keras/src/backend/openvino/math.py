@@ -222,7 +222,7 @@ def in_top_k(targets, predictions, k):
 def logsumexp(x, axis=None, keepdims=False):
     x = to_float(x)
     axes = canonical_axes(axis, x.ndim)
-    largest = reduction("ReduceMax", x, axes, True)
+    largest = max(x, axes, keepdims=True, initial=-math.inf)
     largest = where(isfinite(largest), largest, 0)
     total = reduction("ReduceSum", exp(x - largest), axes, True)
     result = log(total) + largest

@@ -83,8 +83,14 @@ def hard_silu(x):
     return unary("HSwish", x)
 
 
+def _number(x):
+    """`x` as a tensor of numbers; True is 1."""
+    x = convert_to_tensor(x)
+    return cast(x, "int32") if x.dtype == "bool" else x
+
+
 def hard_tanh(x):
-    return apply("Clamp", convert_to_tensor(x), min=-1.0, max=1.0)
+    return apply("Clamp", _number(x), min=-1.0, max=1.0)
 
 
 @in_float32
@@ -103,7 +109,7 @@ def log_softmax(x, axis=-1):
 
 
 def relu(x):
-    return apply("Relu", convert_to_tensor(x))
+    return apply("Relu", _number(x))
 
 
 def relu6(x):

@@ -963,3 +963,12 @@ class TestRearrangement:
             np.testing.assert_allclose(result, expected, rtol=1e-5)
         with pytest.raises(ValueError, match="must match for PSNR"):
             nn.psnr(x1, x2[:2], 2)
+
+
+@pytest.mark.parametrize("name", ["relu", "hard_tanh"])
+def test_activations_of_bool(name):
+    x = np.array([True, False])
+    for dynamic in (False, True):
+        (result,) = run_compiled(getattr(nn, name), x, dynamic=dynamic)
+        np.testing.assert_array_equal(result, [1, 0])
+    np.testing.assert_array_equal(getattr(nn, name)(x), [1, 0])

@@ -577,7 +577,11 @@ def broadcast_to(x, shape):
     shape = _target_shape(shape)
     if x.shape == shape:
         return x
-    return apply("Broadcast", x, shape, mode="numpy")
+    result = apply("Broadcast", x, shape, mode="numpy")
+    if is_symbolic(result) and result.size == 0:
+        # The CPU plugin divides by a dim of 0.
+        return concrete(np.zeros(result.shape, numpy_dtype(x.dtype)))
+    return result
 
 
 def _target_shape(shape):
@@ -651,14 +655,14 @@ def corrcoef(x):
     x = to_float(x)
     if x.ndim < 2:
         x = apply("Reshape", x, (1, -1), special_zero=False)
-        return squeeze(corrcoef(x))
     centred = x - mean(x, axis=-1, keepdims=True)
     covariance = apply("MatMul", centred, conj(centred), transpose_b=True)
     norms = sqrt(sum(_squared_size(centred), axis=-1, keepdims=True))
     correlation = covariance / norms / apply("Transpose", norms, (1, 0))
-    if is_complex(x.dtype):
-        return correlation
-    return clip(correlation, -1.0, 1.0)
+    if not is_complex(x.dtype):
+        correlation = clip(correlation, -1.0, 1.0)
+    # As in NumPy, one variable has a number and no matrix.
+    return squeeze(correlation) if x.shape[0] == 1 else correlation
 
 
 def _correlate_kernel(x1, x2, mode):
@@ -836,7 +840,7 @@ def diff(a, n=1, axis=-1):
 def digitize(x, bins):
     x, bins = promote(x, bins)
     last = dims_of(bins)[0]
-    decreasing = _slice(bins, 0, 1, 0) > _slice(bins, -1, _END, 0)
+    decreasing = any(_slice(bins, 0, 1, 0) > _slice(bins, -1, _END, 0))
     backwards = apply("Gather", bins, arange(last - 1, -1, -1), 0)
     return where(
         decreasing,
@@ -1029,8 +1033,30 @@ def empty_like(x, dtype=None):
     return zeros_like(x, dtype)
 
 
+def _compare(type, x1, x2):
+    x1, x2 = _within_reach(x1, x2)
+    x2, x1 = _within_reach(x2, x1)
+    return binary(type, x1, x2)
+
+
+def _within_reach(x, number):
+    """The operands, or small ones where integers like `x` lack `number`.
+
+    Then all of `x` is less, or all of it is greater.
+    """
+    if number.__class__ not in (int, np.int64):
+        return x, number
+    x = convert_to_tensor(x)
+    if not is_integer(x.dtype) and x.dtype != "bool":
+        return x, number
+    bounds = np.iinfo(result_type(x.dtype, int))
+    if bounds.min <= number <= bounds.max:
+        return x, number
+    return zeros_like(x, "int32"), 1 if number > 0 else -1
+
+
 def equal(x1, x2):
-    return binary("Equal", x1, x2)
+    return _compare("Equal", x1, x2)
 
 
 @composite("NaNExp", np.exp)
@@ -1253,7 +1279,8 @@ def histogram(x, bins=10, range=None):
     # The last bin includes its upper edge.
     below = searchsorted(ordered, _slice(edges, 0, -1, 0), side="left")
     until = searchsorted(ordered, _slice(edges, -1, _END, 0), side="right")
-    return diff(apply("Concat", below, until, axis=0)), edges
+    counts = diff(apply("Concat", below, until, axis=0))
+    return cast(counts, x.dtype), edges
 
 
 def hsplit(x, indices_or_sections):
@@ -1444,11 +1471,11 @@ def left_shift(x, y):
 
 
 def less(x1, x2):
-    return binary("Less", x1, x2)
+    return _compare("Less", x1, x2)
 
 
 def less_equal(x1, x2):
-    return binary("LessEqual", x1, x2)
+    return _compare("LessEqual", x1, x2)
 
 
 def linspace(
@@ -1890,7 +1917,7 @@ def nonzero(x):
 
 
 def not_equal(x1, x2):
-    return binary("NotEqual", x1, x2)
+    return _compare("NotEqual", x1, x2)
 
 
 def ones(shape, dtype=None):
@@ -2111,11 +2138,15 @@ def _quantile(x, q, axis, method, keepdims, skip_nan):
     q = cast(q, "float64")
     axes = canonical_axes(axis, x.ndim)
     ordered = sort(_axes_last(x, axes), axis=-1)  # NaN comes last
+    size = dims_of(ordered)[-1]
+    if ordered.shape[-1] in (0, None):  # of nothing, every quantile is NaN
+        width = [(0, 0)] * (ordered.ndim - 1) + [(0, 1)]
+        ordered = pad(ordered, width, constant_values=math.nan)
     count = sum(logical_not(isnan(ordered)), axis=-1, keepdims=True)
     if skip_nan:
         defined = count > 0
     else:
-        defined = count >= maximum(dims_of(ordered)[-1], 1)
+        defined = count >= maximum(size, 1)
     # A row of positions for each row of values.
     position = _flatten(q) * cast(maximum(count - 1, 0), "float64")
     below, above, share = _INTERPOLATIONS[method](position)
@@ -2288,13 +2319,17 @@ def searchsorted(sorted_sequence, values, side="left"):
             "`keras.ops.vectorized_map` takes it to more dims. "
             f"Received: sorted_sequence.shape={sorted_sequence.shape}"
         )
-    return apply(
+    result = apply(
         "SearchSorted",
         sorted_sequence,
         values,
         right_mode=side == "right",
         output_type="i32",
     )
+    if is_symbolic(result) and sorted_sequence.shape[0] in (0, None):
+        # The CPU plugin looks into what is empty.
+        return clip(result, 0, dims_of(sorted_sequence)[0])
+    return result
 
 
 def select(condlist, choicelist, default=0):

@@ -669,3 +669,70 @@ def test_vectorize():
     np.testing.assert_array_equal(powered(a, 2), a**2)
     product = knp.vectorize(knp.dot, signature="(n),(n)->()")
     np.testing.assert_array_equal(product(a, b), a @ b)
+
+
+def everywhere(function, *arrays):
+    """What `function` gives eagerly and in both kinds of compiled models."""
+    eager = tree.flatten(function(*map(convert_to_tensor, arrays)))
+    yield [np.asarray(x) for x in eager]
+    for dynamic in (False, True):
+        yield run_compiled(function, *arrays, dynamic=dynamic)
+
+
+@pytest.mark.parametrize(
+    "number", [2**40, -(2**40), 300, -1, 7, np.int64(2**40)]
+)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "bool"])
+def test_comparison_with_integers_that_do_not_fit(dtype, number):
+    x = np.array([0, 1, 0, 1]).astype(dtype)
+
+    def compare(x):
+        return [
+            ops.equal(x, number),
+            ops.not_equal(number, x),
+            ops.less(x, number),
+            ops.less_equal(number, x),
+            ops.greater(x, number),
+            ops.greater_equal(number, x),
+        ]
+
+    wide, number_64 = x.astype("int64"), np.int64(number)
+    expected = [
+        wide == number_64,
+        wide != number_64,
+        wide < number_64,
+        wide >= number_64,
+        wide > number_64,
+        wide <= number_64,
+    ]
+    for results in everywhere(compare, x):
+        np.testing.assert_array_equal(results, expected)
+
+
+def test_nothing_but_an_empty_array():
+    empty = np.zeros((0, 3), "float32")
+    for (median,) in everywhere(lambda x: ops.median(x, axis=0), empty):
+        np.testing.assert_array_equal(median, [np.nan] * 3)
+    for (total,) in everywhere(lambda x: ops.logsumexp(x, axis=0), empty):
+        np.testing.assert_array_equal(total, [-np.inf] * 3)
+    flat = empty[:, 0]
+    for grids in everywhere(lambda x: ops.meshgrid(x, x), flat):
+        assert [grid.shape for grid in grids] == [(0, 0), (0, 0)]
+    values = np.ones(2, "float32")
+    for (places,) in everywhere(ops.searchsorted, flat, values):
+        np.testing.assert_array_equal(places, [0, 0])
+    for (places,) in everywhere(lambda x: ops.digitize(values, x), flat):
+        np.testing.assert_array_equal(places, [0, 0])
+
+
+def test_digitize_of_one_number():
+    for bins in ([1, 2], [2, 1]):
+        bins = np.array(bins, "float32")
+        for (place,) in everywhere(ops.digitize, np.float32(1.5), bins):
+            np.testing.assert_array_equal(place, np.digitize(1.5, bins))
+            assert place.shape == ()
+
+
+def test_corrcoef_of_one_variable_is_a_number():
+    x = np.array([[1, 2, 4]], "float32")
+    assert np.corrcoef(x).shape == ops.corrcoef(x).shape == ()
