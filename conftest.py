@@ -218,6 +218,9 @@ class TestFile(pytest.File):
         ):
             if not path.exists():
                 continue
+            if kind is ForkModule and not is_for_this_backend(inner):
+                yield Absent.from_parent(self, name="another backend is set")
+                continue
             module = kind.from_parent(self, path=path, nodeid=self.nodeid)
             try:
                 yield from module.collect()
@@ -225,7 +228,17 @@ class TestFile(pytest.File):
                 peer = missing_peer(error.__cause__)
                 if not peer:
                     raise
-                yield Missing.from_parent(module, name=peer)
+                reason = f"{peer} is not installed"
+                yield Absent.from_parent(module, name=reason)
+
+
+def is_for_this_backend(inner):
+    """Whether a test file of this fork has something to test.
+
+    Those of the OpenVINO backend and of its export import what other backends
+    do not see.
+    """
+    return BACKEND == "openvino" or "openvino" not in inner.as_posix()
 
 
 class ForkModule(pytest.Module):
@@ -243,11 +256,11 @@ class ForkModule(pytest.Module):
         return module
 
 
-class Missing(pytest.Item):
-    """Stands for the tests of a module that needs what is not installed."""
+class Absent(pytest.Item):
+    """Stands for tests that cannot run here; its name says why."""
 
     def runtest(self):
-        pytest.skip(f"{self.name} is not installed")
+        pytest.skip(self.name)
 
 
 def read_excluded():

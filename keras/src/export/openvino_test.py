@@ -1,20 +1,13 @@
 import numpy as np
+import openvino as ov
 import pytest
 
 import keras
 from keras import layers
 from keras import ops
-from keras.src import backend
 from keras.src import tree
 from keras.src.export.openvino import export_openvino
 from keras.src.export.openvino import input_leaves
-
-ov = pytest.importorskip("openvino")
-
-pytestmark = pytest.mark.skipif(
-    backend.backend() != "openvino",
-    reason="these are of the graphs that this backend traces",
-)
 
 
 def normal(*shape):

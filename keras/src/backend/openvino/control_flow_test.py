@@ -3,29 +3,13 @@ import pytest
 
 import keras
 from keras.src import ops
-from keras.src import tree
 from keras.src.backend.openvino import tensor
 from keras.src.backend.openvino.core import Variable
 from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.testing import check
 from keras.src.backend.openvino.testing import run_compiled
 
 X = np.array([1, 2, 3], "float32")
-
-
-def both_ways(function, *arrays, dynamic=True):
-    """The flat results, computed eagerly and in a compiled model."""
-    tensors = [ops.convert_to_tensor(a) for a in arrays]
-    eager = [np.asarray(y) for y in tree.flatten(function(*tensors))]
-    compiled = run_compiled(function, *arrays, dynamic=dynamic)
-    return eager, compiled
-
-
-def check(function, arrays, expected, dynamic=True):
-    for results in both_ways(function, *arrays, dynamic=dynamic):
-        assert len(results) == len(expected)
-        for result, value in zip(results, expected):
-            np.testing.assert_allclose(result, value, rtol=1e-6)
-            assert result.shape == np.shape(value)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 5])

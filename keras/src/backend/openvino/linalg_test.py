@@ -1,3 +1,4 @@
+import functools
 import threading
 
 import numpy as np
@@ -5,34 +6,17 @@ import openvino as ov
 import pytest
 
 from keras.src import ops
+from keras.src import tree
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino import linalg
+from keras.src.backend.openvino import testing
 from keras.src.backend.openvino.tensor import symbolic
+from keras.src.backend.openvino.testing import both_ways
+from keras.src.backend.openvino.testing import normal
 from keras.src.backend.openvino.testing import run_compiled
 from keras.src.backend.openvino.testing import trace
 
-
-def flat(result):
-    return list(result) if isinstance(result, (tuple, list)) else [result]
-
-
-def both_ways(op, *arrays):
-    """The results of `op`: eager, then compiled with all dims dynamic."""
-    eager = [np.asarray(y) for y in flat(op(*arrays))]
-    compiled = run_compiled(op, *arrays)
-    assert [y.dtype for y in eager] == [y.dtype for y in compiled]
-    return eager, compiled
-
-
-def check(op, arrays, expected, rtol=1e-4, atol=1e-5):
-    for results in both_ways(op, *arrays):
-        for result, wanted in zip(results, flat(expected), strict=True):
-            np.testing.assert_allclose(result, wanted, rtol=rtol, atol=atol)
-            assert result.shape == np.shape(wanted)
-
-
-def normal(*shape, dtype="float32", seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+check = functools.partial(testing.check, rtol=1e-4, atol=1e-5)
 
 
 def positive(*shape, dtype="float32"):
@@ -202,8 +186,8 @@ OPS = (
 def test_dtypes(name, dtype):
     x = np.array([[4, 1, 0], [1, 3, 1], [0, 1, 2]])
     op = getattr(linalg, name)
-    results = flat(op(ops.cast(x, dtype)))
-    wanted = flat(op(x.astype("float64")))
+    results = tree.flatten(op(ops.cast(x, dtype)))
+    wanted = tree.flatten(op(x.astype("float64")))
     kept = "float32" if dtype == "int32" else dtype
     tolerance = {"float16": 2e-3, "bfloat16": 2e-2}.get(dtype, 1e-5)
     assert results[0].dtype == kept

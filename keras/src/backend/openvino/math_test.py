@@ -8,32 +8,12 @@ from keras.src import ops
 from keras.src.backend.openvino import math as ov_math
 from keras.src.backend.openvino.graph import Trace
 from keras.src.backend.openvino.tensor import symbolic
+from keras.src.backend.openvino.testing import both_ways
+from keras.src.backend.openvino.testing import check
 from keras.src.backend.openvino.testing import node_types
+from keras.src.backend.openvino.testing import normal
 from keras.src.backend.openvino.testing import run_compiled
 from keras.src.backend.openvino.testing import trace
-
-
-def flat(result):
-    return list(result) if isinstance(result, (tuple, list)) else [result]
-
-
-def both_ways(op, *arrays):
-    """The results of `op`: eager, then compiled with all dims dynamic."""
-    eager = [np.asarray(y) for y in flat(op(*arrays))]
-    compiled = run_compiled(op, *arrays)
-    assert [y.dtype for y in eager] == [y.dtype for y in compiled]
-    return eager, compiled
-
-
-def check(op, arrays, expected, rtol=1e-6, atol=0.0):
-    for results in both_ways(op, *arrays):
-        for result, wanted in zip(results, flat(expected), strict=True):
-            np.testing.assert_allclose(result, wanted, rtol=rtol, atol=atol)
-            assert result.shape == np.shape(wanted)
-
-
-def normal(*shape, dtype="float32", seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
 def ulps(result, reference):

@@ -6,11 +6,11 @@ import pytest
 import scipy.signal
 import scipy.special
 
-from keras.src import tree
 from keras.src.backend.openvino import interpret
 from keras.src.backend.openvino import nn
 from keras.src.backend.openvino import plans
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.testing import both_ways
 from keras.src.backend.openvino.testing import node_types
 from keras.src.backend.openvino.testing import run_compiled
 from keras.src.backend.openvino.testing import trace
@@ -567,12 +567,6 @@ class TestEncoding:
     def test_sparse_is_refused(self):
         with pytest.raises(ValueError, match="sparse"):
             nn.one_hot([1], 2, sparse=True)
-
-
-def both_ways(op, *arrays):
-    """What `op` gives eagerly, and compiled with dynamic shapes."""
-    eager = [np.asarray(y) for y in tree.flatten(op(*arrays))]
-    return eager, run_compiled(op, *arrays)
 
 
 class TestLosses:

@@ -20,9 +20,6 @@ from keras.src.backend.openvino.testing import node_types
 from keras.src.backend.openvino.testing import run_compiled
 from keras.src.backend.openvino.testing import trace
 
-if backend.backend() != "openvino":
-    pytest.skip("tests of the OpenVINO backend", allow_module_level=True)
-
 INF, NAN = math.inf, math.nan
 INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32)]
 WIDE_INTEGERS = ["int64", "uint64"]

@@ -1,5 +1,6 @@
 """What the fork's tests share."""
 
+import numpy as np
 import openvino as ov
 
 from keras.src import tree
@@ -62,3 +63,26 @@ def run_compiled(function, *arrays, dynamic=True):
         from_pairs(result) if is_complex(dtype) else result
         for (dtype, _), result in zip(outputs, results)
     ]
+
+
+def both_ways(function, *arrays, dynamic=True):
+    """The flat results of `function`: eager, and in a compiled model."""
+    tensors = map(convert_to_tensor, arrays)
+    eager = [np.asarray(y) for y in tree.flatten(function(*tensors))]
+    compiled = run_compiled(function, *arrays, dynamic=dynamic)
+    assert [y.dtype for y in eager] == [y.dtype for y in compiled]
+    return eager, compiled
+
+
+def check(function, arrays, expected, rtol=1e-6, atol=0.0, dynamic=True):
+    """Compares what `function` gives, eager and compiled, with `expected`."""
+    several = isinstance(expected, (tuple, list))
+    expected = expected if several else [expected]
+    for results in both_ways(function, *arrays, dynamic=dynamic):
+        for result, wanted in zip(results, expected, strict=True):
+            np.testing.assert_allclose(result, wanted, rtol=rtol, atol=atol)
+            assert result.shape == np.shape(wanted)
+
+
+def normal(*shape, dtype="float32", seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
