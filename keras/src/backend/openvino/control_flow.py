@@ -19,6 +19,7 @@ from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.errors import blaming
+from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -535,7 +536,8 @@ def associative_scan(f, elems, reverse=False, axis=0):
     axis = axis % flat[0].ndim
     count = flat[0].shape[axis]
     if count is None or any(x.shape[axis] != count for x in flat):
-        raise ValueError(
+        error = UnknownDim if any(None in x.shape for x in flat) else ValueError
+        raise error(
             "`associative_scan` takes tensors of one known size along `axis`, "
             "by default the first dimension. "
             f"Received: axis={axis} and shapes {[x.shape for x in flat]}"

@@ -27,6 +27,7 @@ from keras.src.backend.openvino.dtypes import for_runtime
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.graph import Trace
+from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -95,7 +96,7 @@ def get_ov_output(x, ov_type=None):
 def shape(x):
     """The dims of `x`: integers, and 0-d int32 tensors for unknown ones."""
     if traced_module() in _CROPS and None in x.shape[-3:]:
-        raise ValueError(
+        raise UnknownDim(
             "The crops of Keras's image layers need the height and width of "
             f"images. Received: shape={x.shape}"
         )
@@ -299,7 +300,7 @@ def unstack(x, num=None, axis=0):
     axis = canonical_axis(axis, x.ndim)
     size = x.shape[axis] if num is None else num
     if size is None:
-        raise ValueError(
+        raise UnknownDim(
             f"`unstack` needs `num`, for dim {axis} of the input is not known: "
             f"shape={x.shape}"
         )

@@ -1,4 +1,6 @@
+import concurrent.futures
 import itertools
+import weakref
 
 import numpy as np
 import openvino as ov
@@ -91,3 +93,43 @@ def test_results_stay_as_they_are():
     first = executable([ov.Tensor(np.zeros(2, "float32"))])[0].data
     executable([ov.Tensor(np.ones(5, "float32"))])
     np.testing.assert_array_equal(first, [1, 1])
+
+
+def test_idle_requests_hold_little(monkeypatch):
+    x = parameter("float32", (None,))
+    executable = device.compile_model([ov.opset16.exp(x).output(0)], [x])
+    small, large = np.zeros(8, "float32"), np.zeros(800, "float32")
+    monkeypatch.setattr(device.Executable, "MAX_IDLE_BYTES", large.nbytes)
+    array = weakref.ref(large)
+    results = [executable([ov.Tensor(a)])[0] for a in (small, large)]
+    result = weakref.ref(results[1])
+    np.testing.assert_array_equal(results[1].data, np.ones(800))
+    del large, results
+    assert array() is None and result() is None
+    executable.release_memory()
+    (again,) = executable([ov.Tensor(small)])
+    np.testing.assert_array_equal(again.data, np.ones(8))
+
+
+def test_memory_is_released_while_threads_infer(monkeypatch):
+    monkeypatch.setattr(device.Executable, "MAX_IDLE_BYTES", 0)
+    x = parameter("float32", (None, 256))
+    weights = ov.opset16.constant(np.ones((256, 256), "float32"))
+    y = ov.opset16.matmul(x, weights, False, False).output(0)
+    executable = device.compile_model([y], [x])
+
+    def work(rows):
+        for _ in range(20):
+            (result,) = executable([ov.Tensor(np.ones((rows, 256), "float32"))])
+            executable.release_memory()
+            np.testing.assert_array_equal(result.data, 256)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(100, 108)))
+
+
+def test_the_bytes_of_constants_are_known():
+    x = parameter("float32", (None,))
+    weights = ov.op.Constant(np.ones(1000, "float32"), shared_memory=True)
+    y = ov.opset16.add(x, weights).output(0)
+    assert 4000 <= device.compile_model([y], [x]).nbytes < 4100

@@ -6,6 +6,7 @@ one place for what holds for each node type. Only those with bodies, `If` and
 """
 
 import contextlib
+import re
 import weakref
 
 import numpy as np
@@ -24,6 +25,7 @@ from keras.src.backend.openvino.dtypes import to_pairs
 from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.errors import reason
 from keras.src.backend.openvino.registry import find
+from keras.src.backend.openvino.specialise import UnknownDim
 
 _factory = NodeFactory("opset16")
 
@@ -49,6 +51,7 @@ class Node:
         values: the `numpy.ndarray` of each output, or `None` until computed.
         users: weak references to the tensors and nodes that need the values.
         depth: the longest path down to known values.
+        held: the bytes of the arrays that it keeps alive, at most.
     """
 
     __slots__ = (
@@ -60,6 +63,7 @@ class Node:
         "values",
         "users",
         "depth",
+        "held",
         "__weakref__",
     )
 
@@ -72,12 +76,17 @@ class Node:
         self.values = None
         self.users = []
         self.depth = 1
+        held = 0
         for operand in inputs:
             if operand.__class__ is tuple:
                 source = operand[0]
                 source.users.append(weakref.ref(self))
+                held += source.held
                 if source.depth >= self.depth:
                     self.depth = source.depth + 1
+            else:
+                held += operand.nbytes
+        self.held = held
 
     def settle(self, values):
         """Takes the computed values and forgets how they came about."""
@@ -185,9 +194,10 @@ def node(type, inputs, attributes, complex_inputs=()):
             node = factory.create(type, inputs, attributes)
     except RuntimeError as error:
         got = ", ".join(describe(output) for output in inputs)
-        raise ValueError(
-            blaming(f"{type} cannot take ({got}): {reason(error)}")
-        ) from None
+        said = reason(error)
+        kind = UnknownDim if _NEEDS_DIM.search(said) else ValueError
+        message = blaming(f"{type} cannot take ({got}): {said}")
+        raise kind(message) from None
     trace = current_trace()
     if trace is not None:
         trace.innermost.add(node)
@@ -196,6 +206,10 @@ def node(type, inputs, attributes, complex_inputs=()):
             name = node.get_name().replace("Operation", type)
             node.set_friendly_name(f"{current_path()}/{name}".lstrip("/"))
     return node
+
+
+# What OpenVINO says of a dim that an operation has to know.
+_NEEDS_DIM = re.compile("static|dynamic|unknown", re.IGNORECASE)
 
 
 def describe(output):

@@ -12,6 +12,7 @@ from keras.src.backend.openvino.registry import OPERATIONS
 from keras.src.backend.openvino.registry import find
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import value_of
 
 
 @pytest.fixture
@@ -117,6 +118,45 @@ def test_a_long_chain_that_nobody_reads_stays_shallow():
         if y._node is not None:
             assert y._node.depth <= interpret.MAX_DEPTH
     assert float(y[0]) == 10 * interpret.MAX_DEPTH
+
+
+LARGE = np.ones((256, 256), "float32")
+
+
+@pytest.mark.parametrize(
+    "shrink",
+    [
+        ops.mean,
+        lambda x: ops.sum(ops.sin(x) + 1.0),
+        lambda x: x[3] * 2.0,
+        lambda x: ops.max(x, axis=1) + 1.0,
+        lambda x: apply("NonZero", x[:1] * 2.0, output_type="i64"),
+    ],
+)
+def test_a_small_value_that_nobody_reads_does_not_keep_large_inputs(shrink):
+    x = convert_to_tensor(LARGE)
+    array = weakref.ref(value_of(x))
+    small = shrink(x)
+    del x
+    gc.collect()
+    assert array() is None
+    np.testing.assert_allclose(small, shrink(convert_to_tensor(LARGE)))
+
+
+def test_values_that_shrink_slowly_do_not_keep_large_inputs():
+    x = convert_to_tensor(LARGE)
+    array = weakref.ref(value_of(x))
+    while len(x) > 1:
+        x = ops.sin(x)[: len(x) // 2]
+    gc.collect()
+    assert array() is None
+
+
+def test_large_values_are_computed_when_somebody_looks(calls):
+    x = convert_to_tensor(LARGE)
+    y = ops.cos(ops.sin(x)) + 1.0
+    assert calls == {}
+    np.testing.assert_allclose(y, np.cos(np.sin(LARGE)) + 1, rtol=1e-6)
 
 
 def test_a_shape_that_depends_on_values_is_found():

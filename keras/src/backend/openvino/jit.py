@@ -1,6 +1,7 @@
 """`jit`: a Python function of tensors as one compiled model."""
 
 import copy
+import functools
 import itertools
 import threading
 
@@ -19,13 +20,22 @@ from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
-from keras.src.backend.openvino.specialise import Specialisations
+from keras.src.backend.openvino.specialise import UnknownDim
+from keras.src.backend.openvino.specialise import Variants
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import symbolic
 from keras.src.backend.openvino.tensor import value_of
+
+# The compiled models of one `jit` that are kept. One for a small model takes 1
+# to 3 MB.
+MAX_VARIANTS = 32
+MAX_BYTES = 2**30
+
+# Held while several variables are assigned as one change.
+assigning = threading.RLock()
 
 # Assignments are numbered, whatever the variable; `_latest[0]` is the number
 # of the last one, so that "nothing was assigned" is one comparison.
@@ -52,10 +62,13 @@ class jit:
     The function is traced once for each structure, dtypes and shapes of its
     arguments, where the first dim is dynamic, and so are the dims that
     `specs` leave open: layers may choose what they do by a dim they know.
-    Variables that the function
-    reads become Constants that share their memory, and the function is
-    traced anew after they are assigned; variables that it assigns become
-    inputs and outputs of the model and are assigned after each call.
+    Variables that the function reads become Constants that share their memory,
+    and the function is traced anew after they are assigned; variables that it
+    assigns become inputs and outputs of the model and are assigned after each
+    call.
+
+    The compiled models that were used last are kept, `MAX_VARIANTS` of them
+    whose constants take `MAX_BYTES`, or the last one alone.
 
     Args:
         function: takes and returns nested structures of tensors. Anything
@@ -68,8 +81,7 @@ class jit:
     def __init__(self, function, specs=()):
         self._function = function
         self._specs = specs
-        self._traces = {}
-        self._lock = threading.Lock()
+        self._variants = Variants(MAX_VARIANTS, MAX_BYTES)
 
     def __call__(self, *args):
         leaves, treedef = _flatten(args)
@@ -78,26 +90,26 @@ class jit:
             leaf if array is None else _Spec(array.dtype.name, array.ndim)
             for leaf, array in zip(leaves, arrays)
         )
-        device_name = device.get_device()
-        is_empty = any(array is not None and not array.size for array in arrays)
-        key = (treedef, specs, device_name, is_empty)
-        with self._lock:
-            variants = self._traces.get(key)
-            if variants is None:
-
-                def compile(shapes):
-                    return _Compiled(
-                        self._function,
-                        treedef,
-                        specs,
-                        shapes,
-                        device_name,
-                    )
-
-                variants = Specialisations(compile, self._patterns)
-                self._traces[key] = variants
         arrays = [array for array in arrays if array is not None]
-        return variants.get([array.shape for array in arrays])(arrays)
+        shapes = [array.shape for array in arrays]
+        device_name = device.get_device()
+        # With their classes: 1, 1.0 and True are equal.
+        is_empty = any(not array.size for array in arrays)
+        types = tuple(map(type, specs))
+        key = (treedef, specs, types, device_name, is_empty)
+        compile = functools.partial(
+            _Compiled,
+            self._function,
+            treedef,
+            specs,
+            device_name,
+        )
+        return self._variants.get(key, shapes, compile, self._patterns)(arrays)
+
+    def release_memory(self):
+        """Frees what large arguments left in the compiled models."""
+        for variant in self._variants:
+            variant.release_memory()
 
     def _patterns(self, shapes):
         """The dims that are dynamic, from all that may be to none."""
@@ -162,7 +174,25 @@ class _RecordingScope(StatelessScope):
 class _Compiled:
     """One variant of a jitted function: a compiled model and its variables."""
 
-    def __init__(self, function, treedef, specs, shapes, device_name):
+    def __init__(self, function, treedef, specs, device_name, shapes):
+        try:
+            # No other thread assigns some of the variables meanwhile.
+            with assigning:
+                traced = self._trace(function, treedef, specs, shapes)
+        except TypeError as error:
+            # What Python says of arithmetic with a dim that is open.
+            is_open = any(None in shape for shape in shapes)
+            if is_open and "NoneType" in str(error):
+                raise UnknownDim(str(error)) from error
+            raise
+        results, parameters, operations = traced
+        self._executable = device.compile_model(
+            results, parameters, device_name, operations
+        )
+        self.nbytes = self._executable.nbytes
+        self.release_memory = self._executable.release_memory
+
+    def _trace(self, function, treedef, specs, shapes):
         self._checked = _latest[0]
         state = []
         while True:
@@ -191,18 +221,13 @@ class _Compiled:
         self._assigned = list(scope.assigned.values())
         assigned = [scope.get_current_value(v) for v in self._assigned]
         leaves, self._treedef = _flatten((outputs, assigned))
-        with trace:
-            results = [leaf.output for leaf in leaves if is_symbolic(leaf)]
         # What does not depend on the arguments is known by now.
         self._known = [None if is_symbolic(x) else (x,) for x in leaves]
         self._dtypes = [leaf.dtype for leaf in leaves if is_symbolic(leaf)]
+        with trace:
+            results = [leaf.output for leaf in leaves if is_symbolic(leaf)]
         parameters = inputs + [tensor for _, tensor in mapping]
-        self._executable = device.compile_model(
-            results,
-            [tensor.output for tensor in parameters],
-            device_name,
-            trace.operations,
-        )
+        return results, [x.output for x in parameters], trace.operations
 
     def is_current(self):
         """Whether the Constants still are the values of the variables."""

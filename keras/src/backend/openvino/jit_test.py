@@ -1,4 +1,8 @@
 import concurrent.futures
+import gc
+import itertools
+import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -6,7 +10,9 @@ import pytest
 from keras.src import backend
 from keras.src import ops
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino import jit as jit_module
 from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.tensor import value_of
 
 
 def ones(*shape):
@@ -75,10 +81,89 @@ def test_dtypes_structures_and_static_arguments_are_traced_apart():
     assert len(traces) == 3
 
 
-def test_a_dim_that_has_to_be_known_is_traced_for_each_size():
-    f = jit(lambda x: x * float(len(x)))
+@pytest.mark.parametrize(
+    "times_length",
+    [
+        lambda x: x * float(len(x)),
+        lambda x: x * float(ops.shape(x)[0]),
+        lambda x: x * float(np.prod(x.shape)),
+        lambda x: x * sum(1.0 for _ in range(x.shape[0])),
+    ],
+)
+def test_a_dim_that_has_to_be_known_is_traced_for_each_size(times_length):
+    f, traces = counted(times_length)
     for size in (2, 3, 2):
         np.testing.assert_array_equal(f(ones(size)), size * ones(size))
+    assert [x.shape for (x,) in traces] == [(None,), (2,), (3,)]
+
+
+def test_a_function_that_fails_is_traced_once():
+    def fail(x):
+        raise error
+
+    for error in (KeyError("no"), TypeError("no"), RuntimeError("no")):
+        f, traces = counted(fail)
+        with pytest.raises(error.__class__) as raised:
+            f(ones(2))
+        assert raised.value is error and len(traces) == 1
+    f, traces = counted(lambda x: x if ops.sum(x) > 0 else -x)
+    with pytest.raises(ValueError, match="symbolic"):
+        f(ones(2))
+    assert len(traces) == 1
+
+
+def test_equal_arguments_of_different_types_are_traced_apart():
+    f = jit(lambda x, n: x * n)
+    x = np.array([3], "int32")
+    assert [f(x, n).dtype for n in (1, 1.0)] == ["int32", "float32"]
+
+
+def test_the_models_that_are_kept_are_few(monkeypatch):
+    monkeypatch.setattr(jit_module, "MAX_VARIANTS", 3)
+    f, traces = counted(lambda x: x[:, : x.shape[1] // 2])
+    for width in (2, 3, 4, 5, 5, 4, 3):
+        assert f(ones(1, width)).shape == (1, width // 2)
+    assert len(traces) == len(f._variants) + 1 == 4
+    f(ones(1, 2))
+    assert len(traces) == 5
+
+
+def test_a_function_is_freed_with_its_models():
+    variable = backend.Variable(ones(3))
+    f = jit(lambda x: x + variable)
+    f(ones(3))
+    compiled = weakref.ref(next(iter(f._variants)))
+    del f
+    assert compiled() is None
+
+
+def test_weights_that_were_assigned_are_let_go():
+    variable = backend.Variable(ones(3))
+    f = jit(lambda x: x + variable)
+    f(ones(3))
+    old = weakref.ref(value_of(variable.value))
+    variable.assign(5 * ones(3))
+    f(ones(3))
+    gc.collect()
+    assert old() is None
+
+
+def test_variables_among_the_results():
+    read, assigned = backend.Variable(ones(2)), backend.Variable(ones(2))
+
+    def step(x):
+        assigned.assign(x)
+        return read, assigned, assigned.value
+
+    f = jit(step)
+    for i in range(2):
+        results = f(i * ones(2))
+        for result, expected in zip(results, (1, i, i)):
+            np.testing.assert_array_equal(result, expected * ones(2))
+        arrays = [value_of(x) for x in results]
+        arrays += [value_of(v.value) for v in (read, assigned)]
+        for pair in itertools.combinations(arrays, 2):
+            assert not np.shares_memory(*pair)
 
 
 def test_variables_that_are_read_are_up_to_date():
@@ -197,3 +282,32 @@ def test_a_loop_leaves_no_trace():
     (result,) = jit(doubled)(np.ones(3, "float32"))
     np.testing.assert_array_equal(result, [4, 4, 4])
     assert graph.current_trace() is None
+
+
+def test_results_are_of_the_old_or_of_the_new_value():
+    variable = backend.Variable(ones(100))
+    f = jit(lambda x: x * variable)
+    f(ones(100))
+    stop = threading.Event()
+
+    def assign():
+        value = 1
+        while not stop.is_set():
+            value += 1
+            variable.assign(value * ones(100))
+
+    def work(_):
+        last = 0
+        for _ in range(20):
+            result = np.unique(f(ones(100)))
+            assert len(result) == 1 and result[0] >= last
+            last = result[0]
+
+    writer = threading.Thread(target=assign)
+    writer.start()
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+    finally:
+        stop.set()
+        writer.join()

@@ -1,2 +1,51 @@
+import itertools
+
+from keras.src.backend.common import global_state
+from keras.src.backend.openvino import graph
+
+_numbers = itertools.count(1)
+
+# What a model sets as it runs, which does not change what it computes.
+_RUN_STATE = frozenset(
+    ("predict_function", "test_function", "train_function", "history")
+    + ("stop_predicting", "stop_evaluating", "stop_training")
+    + ("_eval_epoch_iterator",)
+)
+
+
 class OpenvinoLayer:
-    """The base of layers on this backend; it adds nothing."""
+    """The base of layers on this backend.
+
+    It numbers the changes of a layer's Python state (`enable_lora`, `quantize`,
+    a new `trainable` or dtype policy, a layer that is added), so that a model
+    can tell that what it compiled is out of date. What a layer sets while it
+    is called is no change.
+    """
+
+    _last_change = 0
+
+    def __setattr__(self, name, value):
+        is_new = not _is_same(self.__dict__.get(name, self), value)
+        super().__setattr__(name, value)
+        # A property is not there; what it sets is.
+        if is_new and name in self.__dict__ and name not in _RUN_STATE:
+            self._note_change()
+
+    def __delattr__(self, name):
+        super().__delattr__(name)
+        self._note_change()
+
+    def _note_change(self):
+        is_called = global_state.get_global_attribute("current_call_ctx")
+        if is_called is None and graph.current_trace() is None:
+            self.__dict__["_last_change"] = next(_numbers)
+
+
+def _is_same(old, new):
+    if old is new:
+        return True
+    kind = old.__class__
+    return kind is new.__class__ and kind in _PLAIN and old == new
+
+
+_PLAIN = (bool, int, float, str)

@@ -1,7 +1,6 @@
 """Pending graphs that run as compiled models, kept by their structure."""
 
-import collections
-import threading
+import functools
 
 import numpy as np
 
@@ -10,13 +9,26 @@ from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
-from keras.src.backend.openvino.specialise import Specialisations
+from keras.src.backend.openvino.specialise import UnknownDim
+from keras.src.backend.openvino.specialise import Variants
 
-# The structures whose compiled models are kept.
+# The compiled models that are kept. Weights are inputs to them, so that they
+# hold little: the constants of formulas.
 MAX_PLANS = 512
+MAX_BYTES = 2**26
 
-_plans = collections.OrderedDict()
-_plans_lock = threading.Lock()
+_plans = Variants(MAX_PLANS, MAX_BYTES)
+
+
+class _Plan:
+    """A compiled model without variables, which is never out of date."""
+
+    def __init__(self, executable):
+        self.executable = executable
+        self.nbytes = executable.nbytes
+
+    def is_current(self):
+        return True
 
 
 def run(order, wanted):
@@ -30,17 +42,9 @@ def run(order, wanted):
         return False
     structure, leaves, kept = _structure(order, inputs, wanted)
     key = (structure, device.get_device())
-    with _plans_lock:
-        plan = _plans.get(key)
-        if plan is None:
-            plan = Specialisations(_compiler(structure, device.get_device()))
-            _plans[key] = plan
-            if len(_plans) > MAX_PLANS:
-                _plans.popitem(last=False)
-        else:
-            _plans.move_to_end(key)
-    executable = plan.get([leaf.shape for leaf in leaves])
-    results = executable([to_ov_tensor(leaf) for leaf in leaves])
+    compile = functools.partial(_compile, *key)
+    plan = _plans.get(key, [leaf.shape for leaf in leaves], compile)
+    results = plan.executable([to_ov_tensor(leaf) for leaf in leaves])
     values = iter([to_array(result) for result in results])
     for node in kept:
         node.settle(tuple(next(values) for _ in node.outputs))
@@ -95,27 +99,29 @@ def _needed_outside(node, inside):
     return any(u is not None and u not in inside for u in users)
 
 
-def _compiler(structure, device_name):
-    """A function from the shapes of the leaves to the compiled model."""
+def _compile(structure, device_name, shapes):
+    """The compiled model of a structure for leaves of these shapes."""
     rows, specs, kept = structure
-
-    def compile(shapes):
-        parameters = [
-            graph.parameter(dtype, shape)
-            for (dtype, _), shape in zip(specs, shapes)
-        ]
-        nodes = []
-        operations = Operations()
+    parameters = [
+        graph.parameter(dtype, shape)
+        for (dtype, _), shape in zip(specs, shapes)
+    ]
+    nodes = []
+    operations = Operations()
+    try:
         with graph.Trace(operations):
             for type, attributes, references in rows:
                 inputs = [_input(r, parameters, nodes) for r in references]
                 nodes.append(graph.build(type, inputs, dict(attributes)))
-        outputs = [output for i in kept for output in nodes[i].outputs()]
-        return device.compile_model(
+    except ValueError as error:
+        # The nodes were inferred with all dims known when they were recorded.
+        raise UnknownDim(str(error)) from error
+    outputs = [output for i in kept for output in nodes[i].outputs()]
+    return _Plan(
+        device.compile_model(
             outputs, parameters, device_name, operations=operations
         )
-
-    return compile
+    )
 
 
 def _input(reference, parameters, nodes):

@@ -1,69 +1,138 @@
-"""Compiled variants of one graph, by the shapes of its inputs."""
+"""Compiled variants of graphs, by the shapes of their inputs."""
 
+import collections
 import threading
 
 
-class Specialisations:
-    """Compiled variants of one graph, by the shapes of its inputs.
+class UnknownDim(TypeError, ValueError):
+    """Something takes a dim that is known, and it is dynamic.
 
-    Args:
-        compile: a function from shapes, in which `None` is a dynamic dim, to
-            a callable; one with a method `is_current` is compiled anew once
-            that is false.
-        patterns: a function from shapes that no variant fits to a list of
-            the same with `None` for dims that are to be dynamic; the first
-            that compiles is taken. By default these are the dims that are
-            seen to vary, which keeps the number of variants small whatever
-            sizes come, or else none.
+    For no other error is a graph compiled again with dims that are not open.
     """
 
-    def __init__(self, compile, patterns=None):
-        self._compile = compile
-        self._patterns = patterns or self._varying
-        self._variants = []
-        self._refused = set()
-        self._lock = threading.RLock()
 
-    def get(self, shapes):
-        """The variant for these shapes (a list of tuples of integers)."""
-        for pattern, variant in self._variants:
-            if _matches(pattern, shapes) and _is_current(variant):
-                return variant
+class Variants:
+    """Compiled models, of which the least recently used are let go.
+
+    Threads may ask at once; those that want the variant that one of them
+    compiles wait for it.
+
+    Args:
+        max_number: how many are kept.
+        max_bytes: how much those that are kept hold, by their `nbytes`; the
+            latest is kept however large it is.
+    """
+
+    def __init__(self, max_number, max_bytes):
+        self._max_number = max_number
+        self._max_bytes = max_bytes
+        self._graphs = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self):
+        return sum(len(graph.variants) for graph in self._graphs.values())
+
+    def get(self, key, shapes, compile, patterns=None):
+        """The variant for inputs of these shapes.
+
+        Args:
+            key: a hashable value that stands for the graph.
+            shapes: a list of tuples of integers.
+            compile: a function from shapes, in which `None` is a dynamic dim,
+                to the variant. It raises `UnknownDim` where one of those has
+                to be known. A variant has `nbytes`, and a method `is_current`
+                that is false once it is to be compiled anew.
+            patterns: a function from shapes that no variant fits to a list of
+                the same with `None` for dims that are to be dynamic; the
+                first that compiles is taken. By default these are the dims
+                that are seen to vary, which keeps the number of variants
+                small whatever sizes come, or else none.
+        """
         with self._lock:
-            self._variants = [v for v in self._variants if _is_current(v[1])]
-            for pattern, variant in self._variants:
-                if _matches(pattern, shapes):
-                    return variant
-            pattern, variant = self._new_variant(shapes)
-            self._variants = [(pattern, variant)] + self._variants
+            graph = self._graphs.get(key)
+            if graph is None:
+                graph = self._graphs[key] = _Graph()
+            self._graphs.move_to_end(key)
+            variant = graph.find(shapes)
+        if variant is not None:
             return variant
+        with graph.compiling:
+            with self._lock:
+                variant = graph.find(shapes)
+                if variant is None:
+                    self._forget_stale()
+            if variant is None:
+                pattern, variant = graph.compile(shapes, compile, patterns)
+                with self._lock:
+                    graph.variants.insert(0, (pattern, variant))
+                    self._forget_oldest()
+        return variant
 
-    def _new_variant(self, shapes):
-        for pattern in self._patterns(shapes):
-            if pattern == shapes or tuple(pattern) in self._refused:
+    def __iter__(self):
+        with self._lock:
+            graphs = self._graphs.values()
+            return iter([v for graph in graphs for _, v in graph.variants])
+
+    def _forget_stale(self):
+        for graph in self._graphs.values():
+            graph.variants = [v for v in graph.variants if v[1].is_current()]
+
+    def _forget_oldest(self):
+        number = len(self)
+        nbytes = sum(
+            variant.nbytes
+            for graph in self._graphs.values()
+            for _, variant in graph.variants
+        )
+        while number > 1 and (
+            number > self._max_number or nbytes > self._max_bytes
+        ):
+            key, graph = next(iter(self._graphs.items()))
+            if graph.variants:
+                nbytes -= graph.variants.pop()[1].nbytes
+                number -= 1
+            if not graph.variants:
+                del self._graphs[key]
+
+
+class _Graph:
+    """The variants of one graph, the latest used first."""
+
+    # Patterns that are remembered not to compile.
+    MAX_REFUSED = 64
+
+    def __init__(self):
+        self.variants = []  # pairs of a pattern of shapes and a variant
+        self.compiling = threading.RLock()
+        self._refused = collections.deque(maxlen=self.MAX_REFUSED)
+
+    def find(self, shapes):
+        for position, (pattern, variant) in enumerate(self.variants):
+            if _matches(pattern, shapes) and variant.is_current():
+                if position:
+                    self.variants.insert(0, self.variants.pop(position))
+                return variant
+        return None
+
+    def compile(self, shapes, compile, patterns):
+        """The pattern of a new variant, and the variant."""
+        for pattern in (patterns or self._varying)(shapes):
+            if pattern == shapes or pattern in self._refused:
                 continue
             try:
-                return pattern, self._compile(pattern)
-            except Exception:
-                # Something needs one of these dims known, as a convolution
-                # those of its weights. If that is not the reason, it fails
-                # again below.
-                self._refused.add(tuple(pattern))
-        return shapes, self._compile(shapes)
+                return pattern, compile(pattern)
+            except UnknownDim:
+                self._refused.append(pattern)
+        return shapes, compile(shapes)
 
     def _varying(self, shapes):
-        if not self._variants:
+        if not self.variants:
             return [shapes]
         # The closest: the weights of another layer that has this graph too
         # must not become dynamic where only the batch size does.
-        patterns = [pattern for pattern, _ in self._variants]
+        patterns = [pattern for pattern, _ in self.variants]
         closest = min(patterns, key=lambda p: _distance(p, shapes))
         return [_generalised(closest, shapes), shapes]
-
-
-def _is_current(variant):
-    is_current = getattr(variant, "is_current", None)
-    return is_current is None or is_current()
 
 
 def _matches(pattern, shapes):

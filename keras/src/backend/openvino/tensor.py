@@ -26,6 +26,7 @@ from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.errors import asker
+from keras.src.backend.openvino.specialise import UnknownDim
 
 
 class OpenVINOKerasTensor:
@@ -175,7 +176,7 @@ class OpenVINOKerasTensor:
             raise TypeError("len() of a 0-d tensor.")
         length = self.shape[0]
         if length is None:
-            raise TypeError(
+            raise UnknownDim(
                 "len() of a symbolic tensor whose first dim is not known: "
                 f"shape={self.shape}. Use `keras.ops.shape(x)[0]`."
             )
@@ -288,7 +289,9 @@ def value_of(tensor):
     """The `numpy.ndarray` of a tensor, computed if it is pending."""
     if tensor._value is None:
         if tensor._output is not None:
-            raise ValueError(_symbolic_message(tensor))
+            depends = _depends_on_shapes(tensor._output)
+            error = UnknownDim if depends else ValueError
+            raise error(_symbolic_message(tensor))
         if tensor._pending():
             interpret.evaluate([tensor._node])
             tensor._pending()
@@ -335,6 +338,20 @@ _KNOWS_NONE = (
 )
 
 
+def _depends_on_shapes(output):
+    """Whether a value would be known if the shapes of all inputs were."""
+    stack, seen = [output.get_node()], set()
+    while stack:
+        node = stack.pop()
+        if node.get_name() in seen or node.get_type_name() == "ShapeOf":
+            continue
+        if node.get_type_name() == "Parameter":
+            return False
+        seen.add(node.get_name())
+        stack += [value.get_node() for value in node.input_values()]
+    return True
+
+
 def _symbolic_message(tensor):
     return (
         f"{asker() or 'The code'} needs the value of a symbolic tensor "
@@ -379,6 +396,8 @@ def apply(type, *inputs, **attributes):
     attributes = tuple(attributes.items())
     outputs = infer(type, attributes, tuple(specs))
     node = graph.Node(type, attributes, tuple(operands), tuple(specs), outputs)
+    if node.held > interpret.MAX_HELD and interpret.is_due(node):
+        interpret.evaluate([node])
     if len(outputs) == 1:
         return pending(node, 0)
     return tuple(pending(node, index) for index in range(len(outputs)))

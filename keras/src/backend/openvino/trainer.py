@@ -1,10 +1,12 @@
 import copy
+import math
 
 import numpy as np
 
 from keras.src import backend
 from keras.src import callbacks as callbacks_module
 from keras.src import tree
+from keras.src.backend.openvino.jit import assigning
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import concrete
@@ -52,15 +54,19 @@ class OpenVINOTrainer(base_trainer.Trainer):
         return self(x)
 
     def make_predict_function(self, force=False):
-        if self.predict_function is None or force:
+        if force or self._is_outdated(self.predict_function):
             step = self._compiled(self.predict_step)
-            self.predict_function = lambda batches: _joined(
-                [tree.map_structure(_to_numpy, step(b)) for b in batches]
-            )
+
+            def predict_function(batches):
+                return _joined(
+                    [tree.map_structure(_to_numpy, step(b)) for b in batches]
+                )
+
+            self.predict_function = self._stamped(predict_function, step)
         return self.predict_function
 
     def make_test_function(self, force=False):
-        if self.test_function is None or force:
+        if force or self._is_outdated(self.test_function):
             step = self._compiled(self.test_step)
 
             def test_function(batches):
@@ -68,8 +74,28 @@ class OpenVINOTrainer(base_trainer.Trainer):
                     logs = step(batch)
                 return logs
 
-            self.test_function = test_function
+            self.test_function = self._stamped(test_function, step)
         return self.test_function
+
+    def _stamped(self, function, step):
+        """`function`, with the model's state that it stands for."""
+        function.change = self._latest_change()
+        function.release_memory = getattr(step, "release_memory", None)
+        return function
+
+    def _is_outdated(self, function):
+        if function is None:
+            return True
+        # A function that the user put here stays.
+        return getattr(function, "change", math.inf) < self._latest_change()
+
+    def _latest_change(self):
+        return max(layer._last_change for layer in self._flatten_layers())
+
+    def set_weights(self, weights):
+        # As one change: `predict` in another thread gets all of it or nothing.
+        with assigning:
+            super().set_weights(weights)
 
     def _compiled(self, step):
         """`step` as a compiled model, unless it has to run op by op."""
@@ -107,6 +133,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
             callbacks.on_predict_batch_end(last, {"outputs": parts[-1]})
             if self.stop_predicting:
                 break
+        _release_memory(self.predict_function)
         callbacks.on_predict_end()
         return _joined(parts)
 
@@ -146,6 +173,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
             callbacks.on_test_batch_end(last, logs)
             if self.stop_evaluating:
                 break
+        _release_memory(self.test_function)
         logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
         callbacks.on_test_end(logs)
         return logs if return_dict else self._flatten_metrics_in_order(logs)
@@ -209,6 +237,13 @@ class OpenVINOTrainer(base_trainer.Trainer):
         if isinstance(x, (list, tuple)) and len(x) == 1:
             return x[0]
         return x
+
+
+def _release_memory(function):
+    """Frees what a loop over large batches left, unless it ran op by op."""
+    release = getattr(function, "release_memory", None)
+    if release is not None:
+        release()
 
 
 def _batch_size(x):

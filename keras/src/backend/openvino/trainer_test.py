@@ -1,4 +1,8 @@
+import concurrent.futures
+import gc
 import itertools
+import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -6,6 +10,7 @@ import pytest
 from keras.src import layers
 from keras.src import models
 from keras.src import ops
+from keras.src.backend.common.global_state import clear_session
 from keras.src.backend.openvino.tensor import value_of
 
 
@@ -125,3 +130,130 @@ def test_losses_of_outputs_weigh_batches_by_their_size():
     assert logs["a_loss"] == pytest.approx(3.0)
     assert logs["b_loss"] == pytest.approx(6.0)
     assert logs["loss"] == pytest.approx(9.0)
+
+
+def changes():
+    """Models, what is to change them, and what Keras announces it by."""
+
+    def enable_lora(model):
+        model.layers[0].enable_lora(2, b_initializer="ones")
+
+    def quantize_layer(model):
+        model.layers[0].quantize("int8")
+
+    def set_attribute(model):
+        model.layers[0].activation = ops.negative
+
+    def set_dtype_policy(model):
+        model.layers[0].dtype_policy = "bfloat16"
+
+    def remove_bias(model):
+        model.layers[0].bias = None
+
+    return [
+        enable_lora,
+        quantize_layer,
+        set_attribute,
+        remove_bias,
+        set_dtype_policy,
+        lambda model: model.quantize("int8"),
+        lambda model: model.add(layers.Dense(3)),
+        lambda model: model.add(layers.Rescaling(2.0)),
+        lambda model: model.pop(),
+    ]
+
+
+@pytest.mark.parametrize("change", changes())
+def test_the_next_predict_sees_a_change(change):
+    model = models.Sequential(
+        [
+            layers.Input((4,)),
+            layers.Dense(4, bias_initializer="ones"),
+            layers.Dense(2),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+    for method in (model.predict_on_batch, lambda x: model(x).numpy()):
+        before = method(x)
+    change(model)
+    after = model.predict_on_batch(x)
+    expected = np.asarray(model(x))
+    assert before.shape != after.shape or not np.allclose(before, after)
+    np.testing.assert_allclose(after, expected, rtol=1e-2, atol=1e-2)
+    np.testing.assert_allclose(model.predict(x, verbose=0), after, rtol=1e-5)
+
+
+class Counting(layers.Layer):
+    """Has a state of its own, and sets attributes while it is called."""
+
+    def __init__(self, traces):
+        super().__init__()
+        self._traces = traces
+        self.scale = 1.0
+
+    def call(self, x):
+        self._traces.append(x.shape)
+        self.calls = len(self._traces)
+        self.last_input = x
+        return x * self.scale
+
+
+def test_what_runs_sets_is_no_change():
+    traces = []
+    model = models.Sequential([layers.Input((4,)), Counting(traces)])
+    model.compile(loss="mse")
+    x = ones(2, 4)
+    for repetition in range(3):
+        model.predict(x, verbose=0)
+        model.evaluate(x, x, verbose=0)
+        model.predict_on_batch(x)
+        if repetition == 0:
+            count = len(traces)
+        assert len(traces) == count
+        model(x)
+        del traces[count:]
+    model.layers[0].scale = 1.0
+    model.predict(x, verbose=0)
+    assert len(traces) == count
+    model.layers[0].scale = 3.0
+    np.testing.assert_array_equal(model.predict(x, verbose=0), 3 * x)
+
+
+def test_all_weights_are_set_at_once_for_other_threads():
+    model = models.Sequential([layers.Input((8,)), layers.Dense(8)])
+    model.predict_on_batch(ones(1, 8))
+    stop = threading.Event()
+
+    def assign():
+        value = 0
+        while not stop.is_set():
+            value += 1
+            model.set_weights([value * ones(8, 8), value * ones(8)])
+
+    model.set_weights([ones(8, 8), ones(8)])
+
+    def work(_):
+        for _ in range(10):
+            (value,) = np.unique(model.predict_on_batch(ones(1, 8)))
+            assert value % 9 == 0  # eight of the kernel, one of the bias
+
+    writer = threading.Thread(target=assign)
+    writer.start()
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_a_model_is_freed_with_what_it_compiled():
+    model = models.Sequential(
+        [layers.Input((8,)), layers.Dense(8), layers.GaussianNoise(1.0)]
+    )
+    model.predict_on_batch(ones(1, 8))
+    kernel = weakref.ref(value_of(model.layers[0].kernel.value))
+    del model
+    clear_session()
+    gc.collect()
+    assert kernel() is None

@@ -1,0 +1,208 @@
+"""What stays in memory of weights, models, shapes and batches that are gone.
+
+    python benchmarks/memory.py [--only CASE ...] [--backends NAME ...]
+                                [--json FILE]
+
+Each case runs in a process of its own, a tenth of it first, to warm up. The
+figure is by how much the resident size of the process grows after that, at its
+end and at most. Afterwards the claims are tested, and the exit status is 1 if
+one of them fails.
+"""
+
+import argparse
+import sys
+
+import harness
+
+LIMIT = 50e6  # bytes
+TIMEOUT = 1800  # seconds
+
+
+# Run in the children. A case is a function that does one step; what it returns
+# is kept until the end of the case.
+
+
+def noisy(keras, units):
+    """A model with a layer whose numbers are random when it predicts too."""
+
+    class Noise(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.seed = keras.random.SeedGenerator(0)
+
+        def call(self, x):
+            shape = keras.ops.shape(x)
+            return x + keras.random.normal(shape, seed=self.seed)
+
+    return keras.Sequential(
+        [keras.Input((units,)), keras.layers.Dense(units), Noise()]
+    )
+
+
+def set_weights():
+    """Weights of 4 MB are set before each `predict`."""
+    import numpy as np
+
+    import keras
+
+    model = noisy(keras, 1024)
+    weights = [np.ones(w.shape, "float32") for w in model.weights]
+    x = np.ones((4, 1024), "float32")
+
+    def step(i):
+        model.set_weights([w * (i % 7) for w in weights])
+        model.predict(x, verbose=0)
+
+    return step
+
+
+def models():
+    """A model is built, predicts, and is dropped."""
+    import numpy as np
+
+    import keras
+
+    x = np.ones((4, 256), "float32")
+
+    def step(i):
+        noisy(keras, 256).predict(x, verbose=0)
+
+    return step
+
+
+def lengths():
+    """A transformer's block predicts for another sequence length."""
+    import numpy as np
+
+    import keras
+    from keras import layers
+
+    inputs = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(100, 64)(inputs)
+    x = layers.LayerNormalization()(layers.MultiHeadAttention(4, 16)(x, x) + x)
+    x = layers.Dense(64, activation="gelu")(x)
+    outputs = layers.Dense(3)(layers.GlobalAveragePooling1D()(x))
+    model = keras.Model(inputs, outputs)
+
+    def step(i):
+        model.predict(np.ones((2, 8 + i), "int32"), verbose=0)
+
+    return step
+
+
+def unread():
+    """The mean of 4 MB is kept, and nobody reads it."""
+    import numpy as np
+
+    from keras import ops
+
+    return lambda i: ops.mean(np.full((1000, 1000), i, "float32"))
+
+
+def idle():
+    """A small batch comes first, then some of 134 MB."""
+    import numpy as np
+
+    import keras
+
+    inputs = keras.Input((None, None, 8))
+    x = keras.layers.Conv2D(8, 3, padding="same")(inputs)
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, x)
+
+    def step(i):
+        size = 512 if i else 8
+        model.predict(np.ones((16, size, size, 8), "float32"), verbose=0)
+
+    return step
+
+
+# The number of steps of each case.
+CASES = {set_weights: 1000, models: 500, lengths: 200, unread: 100, idle: 4}
+NAMES = {case.__name__: case for case in CASES}
+
+
+def measure(name):
+    """By how many bytes the process grows: at the end, and at most."""
+    import resource
+
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
+    case = NAMES[name]
+    step = case()
+    warm = max(1, CASES[case] // 10)
+    for i in range(warm):
+        step(i)
+    kept, sizes = [], [resident()]
+    for i in range(warm, warm + CASES[case]):
+        kept.append(step(i))
+        sizes.append(resident())
+    return sizes[-1] - sizes[0], max(sizes) - sizes[0]
+
+
+# Run in the parent.
+
+
+def megabytes(size):
+    return f"{size / 1e6:.0f} MB"
+
+
+def ask(peer, name):
+    peer.start()  # what another case gave back would hide the growth
+    try:
+        return peer.ask(measure, name)
+    except harness.PeerError as error:
+        return str(error)
+
+
+def claims(results):
+    for name, by_backend in results.items():
+        if harness.THIS not in by_backend:
+            continue
+        text = f"{CASES[NAMES[name]]:,} times: {NAMES[name].__doc__} "
+        text += f"The process grows by at most {megabytes(LIMIT)}"
+        grown = by_backend[harness.THIS]
+        if isinstance(grown, str):
+            yield False, f"{text}: {grown}"
+        else:
+            yield grown[0] <= LIMIT, f"{text}: {megabytes(grown[0])}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    harness.add_options(parser, tuple(NAMES), rounds=1)
+    parser.set_defaults(backends=[harness.THIS])
+    options = parser.parse_args()
+    peers = harness.open_peers(options.backends)
+    harness.show_machine(peers)
+    results = {}
+    for name in options.only:
+        for backend, peer in peers.items():
+            harness.progress(f"{name}, {backend}")
+            peer.timeout = TIMEOUT
+            results.setdefault(name, {})[backend] = ask(peer, name)
+    harness.progress("")
+    rows = [
+        [name]
+        + [
+            "error"
+            if isinstance(grown, str)
+            else f"{megabytes(grown[0])}, {megabytes(grown[1])}"
+            for grown in by_backend.values()
+        ]
+        for name, by_backend in results.items()
+    ]
+    title = "Growth at the end, and at most"
+    harness.show_table(title, ["", *peers], rows)
+    found = list(claims(results))
+    status = harness.show_claims(found)
+    if options.json:
+        harness.write_json(options.json, peers, results, found)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
