@@ -99,7 +99,7 @@ def canonical_axes(axis, ndim):
     """`axis` (`None`, an integer or several) as a tuple of axes from 0 on.
 
     Raises:
-        ValueError: for an axis that a tensor of `ndim` dims does not have,
+        ValueError: for an axis that a tensor of `ndim` dims lacks,
             or that is named twice.
     """
     if axis is None:

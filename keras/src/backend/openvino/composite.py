@@ -1,4 +1,4 @@
-"""Operations that OpenVINO, or its CPU plugin, has no right node for.
+"""Operations that OpenVINO lacks, or that its CPU plugin computes wrong.
 
 A composite has a name like any other node type, and `tensor.apply` takes it.
 Eagerly its NumPy kernel computes it at once; in a graph it is spelled out in
@@ -16,7 +16,7 @@ def composite(name, kernel, takes_complex=False, **traits):
     """Registers the decorated formula as the graph of a new node type.
 
     Args:
-        name: a name that OpenVINO's opset does not have.
+        name: a name that OpenVINO's opset lacks.
         kernel: called with the input arrays and the attributes as keywords.
         takes_complex: whether kernel and formula hold for complex numbers.
         **traits: what else `registry.register` takes.

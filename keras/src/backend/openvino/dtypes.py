@@ -35,7 +35,7 @@ _NAMES_OF_OPENVINO = {
 }
 _KERAS_NAMES = {ov_type: name for name, ov_type in OPENVINO_DTYPES.items()}
 
-# Complex dtypes, which OpenVINO does not have, and the dtype of their parts: in
+# Complex dtypes, which OpenVINO lacks, and the dtype of their parts: in
 # its graphs a complex tensor is one of pairs in a last dim of two.
 PART_DTYPES = {"complex64": "float32", "complex128": "float64"}
 _COMPLEX_NAMES = {part: name for name, part in PART_DTYPES.items()}

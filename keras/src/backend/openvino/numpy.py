@@ -984,7 +984,7 @@ def _wide(x):
 
 
 def _in_order(x, labels, order):
-    """`x` with its dims in another order; those it has not are 1."""
+    """`x` with its dims in another order; those it lacks are 1."""
     if labels == order:
         return x
     own = [c for c in order if c in labels]

@@ -4,17 +4,17 @@ import typing
 
 
 class Operation(typing.NamedTuple):
-    """A node type; what it does not have is `None`.
+    """A node type; what it lacks is `None`.
 
     Attributes:
         kernel: what it computes, said in NumPy: called with the input arrays
             and the attributes as keywords, returns an array, or a tuple of
             arrays. An operation without one is compiled.
-        rule: for an operation that OpenVINO does not have: called with the
+        rule: for an operation that OpenVINO lacks: called with the
             `(dtype, shape)` of each input, where unknown dims are `None`, and
             the attributes as keywords; returns a list of the
             `(dtype, shape)` of each output.
-        formula: for an operation that OpenVINO does not have, or not right:
+        formula: for an operation that OpenVINO lacks or computes wrong:
             called with the `openvino.Output` of each input and the attributes
             as a dict; returns the `openvino.Node` that stands for it in a
             graph.

@@ -54,7 +54,7 @@ class OpenVINOKerasTensor:
     # NumPy leaves `array + tensor` to the tensor.
     __array_priority__ = 100
 
-    # What a tensor does not have; creating one sets what it has.
+    # What a tensor lacks stays `None`; creating one sets the rest.
     _value = None
     _node = None
     _index = 0
