@@ -1,10 +1,10 @@
-"""Every op, called at random: eager, compiled, compiled with open dims.
+"""Every op and layer at random: eager, compiled, compiled with open dims.
 
 The longer run, with other cases for every seed, is
 
     python -m integration_tests.differential --cases 20000 --seed 7
 
-which prints the differences by op with the least call that shows each.
+which prints the differences by op or layer with the least call that shows each.
 """
 
 import inspect
@@ -16,6 +16,7 @@ pytest.importorskip("jax")
 
 import keras
 from integration_tests.differential import harness
+from integration_tests.differential import layers
 from integration_tests.differential import ops
 from integration_tests.differential.pending import PENDING
 
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 OPS = "integration_tests.differential.ops"
+LAYERS = "integration_tests.differential.layers"
 PARTS = 8
 
 
@@ -55,3 +57,18 @@ def public(module):
         for name, value in vars(module).items()
         if inspect.isfunction(value) and not name.startswith("_")
     }
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_layers(part):
+    specs = dict(list(layers.SPECS.items())[part::PARTS])
+    cases = harness.draw(specs, 2 * len(specs), seed=0)
+    findings = harness.find(LAYERS, specs, cases)
+    findings = [f for f in findings if f.case.name not in PENDING]
+    assert not findings, "\n" + harness.report(findings)
+
+
+def test_every_layer_is_drawn():
+    classes = {n: x for n, x in vars(keras.layers).items() if type(x) is type}
+    known = {classes[name] for name in {*layers.SPECS, *layers.LEFT_OUT}}
+    assert {name for name, x in classes.items() if x not in known} == set()

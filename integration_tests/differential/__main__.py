@@ -7,7 +7,9 @@ from integration_tests.differential.harness import draw
 from integration_tests.differential.harness import find
 from integration_tests.differential.harness import report
 
-TABLES = {name: f"integration_tests.differential.{name}" for name in ("ops",)}
+TABLES = {
+    name: f"integration_tests.differential.{name}" for name in ("ops", "layers")
+}
 BATCH = 500
 
 

@@ -56,6 +56,8 @@ class Spec(NamedTuple):
             default the function in `keras.ops` of the spec's name.
         build: where something must be made before the call is traced (a layer
             with its weights): takes the case, returns what `call` would be.
+        compiled: where a compiled model is not `call` traced: takes the case
+            and whether its dims are open, returns nested arrays.
         tolerance: by how much results may be off, in units of the dtype's
             usual tolerance.
         spread: whether errors are relative to the largest value in sight
@@ -72,6 +74,7 @@ class Spec(NamedTuple):
     numpy: Callable | None = None
     call: Callable | None = None
     build: Callable | None = None
+    compiled: Callable | None = None
     tolerance: float = 1
     spread: bool = False
     only_eager: str = ""

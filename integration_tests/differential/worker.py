@@ -81,16 +81,15 @@ def run_here(spec, case):
         tensors = [keras.ops.convert_to_tensor(x) for x in arrays]
         return flat(function(*tensors))
 
+    def compiled(dynamic):
+        if spec.compiled:
+            return flat(spec.compiled(case, dynamic))
+        return testing.run_compiled(function, *arrays, dynamic=dynamic)
+
     outcomes = [attempt(eager)]
     if not spec.only_eager:
         for dynamic in (False,) if spec.needs_dims else (False, True):
-            outcomes.append(
-                attempt(
-                    lambda: testing.run_compiled(
-                        function, *arrays, dynamic=dynamic
-                    )
-                )
-            )
+            outcomes.append(attempt(lambda: compiled(dynamic)))
     return outcomes
 
 
