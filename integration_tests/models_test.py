@@ -287,6 +287,6 @@ sys.meta_path.insert(0, Absent)
 import keras, numpy as np
 model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
 assert model.predict(np.ones((4, 3)), verbose=0).shape == (4, 2)
-assert np.asarray(keras.ops.log10(100.0)) == 2
+assert abs(float(keras.ops.log10(100.0)) - 2) < 1e-6
 """
     subprocess.run([sys.executable, "-c", code], check=True)
