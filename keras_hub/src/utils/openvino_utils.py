@@ -23,5 +23,5 @@ def ov_infer(model, inputs, stop_token_ids, fn):
     # `compile(sampler=...)` and `quantize`; weights are for `jit` to see.
     function = model.make_generate_function()
     if not hasattr(function, "compiled"):
-        function.compiled = jit(fn, model.dtype_policy.compute_dtype)
+        function.compiled = jit(fn)
     return function.compiled(inputs, stop_token_ids)
