@@ -605,12 +605,12 @@ def gaussian_blur(
 ):
     images = to_float(_checked_images(images))
     planes = _batched(images, data_format, 1)
-    blurred = _blur(planes, kernel_size, cast(sigma, "float32"))
+    blurred = _blur(planes, kernel_size, sigma=cast(sigma, "float32"))
     return _restored(blurred, images, data_format, 1)
 
 
 @in_float32
-def _blur(planes, kernel_size, sigma):
+def _blur(planes, kernel_size, *, sigma):
     columns, rows = (
         _gaussian(kernel_size[i], cast(sigma[i], planes.dtype))
         for i in range(2)
@@ -652,7 +652,7 @@ def elastic_transform(
     noise = random.normal(dims, dtype=images.dtype, seed=draw_seed(seed))
     noise = ops.expand_dims(noise * cast(sigma, noise.dtype), 1)
     blurred = _blur(
-        noise, (kernel_size, kernel_size), ops.stack([sigma, sigma])
+        noise, (kernel_size, kernel_size), sigma=ops.stack([sigma, sigma])
     )
     # The other backends move rows and columns by the same noise, too.
     shift = alpha * cast(blurred[:, 0], "float32")

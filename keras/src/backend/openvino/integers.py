@@ -74,7 +74,8 @@ def _less_equal(x1, x2):
 
 
 def _select(condition, x1, x2):
-    mask = apply("Negative", cast(condition, x1.dtype))  # all bits, or none
+    # All bits, or none; `Negative` refuses unsigned integers.
+    mask = apply("Subtract", like(0, x1), cast(condition, x1.dtype))
     differing = apply("BitwiseAnd", apply("BitwiseXor", x1, x2), mask)
     return apply("BitwiseXor", x2, differing)
 

@@ -1684,8 +1684,10 @@ def mean(x, axis=None, keepdims=False):
         x = cast(x, result_type(x.dtype, "float32"))
     axes = canonical_axes(axis, x.ndim)
     result = reduction("ReduceMean", x, axes, keepdims)
-    if builtins.any(x.shape[i] is None for i in axes):
-        # NaN for no elements, of which the CPU plugin makes 0.
+    # NaN for no elements, of which the CPU plugin makes 0.
+    if _is_empty(x, axes):
+        result += math.nan
+    elif builtins.any(x.shape[i] is None for i in axes):
         result += cast(0 / _count(x, axes), x.dtype)
     return result
 
@@ -1869,7 +1871,9 @@ def nanprod(x, axis=None, keepdims=False):
 
 def nanquantile(x, q, axis=None, method="linear", keepdims=False):
     x = to_float(x)
-    return _quantile(x, q, axis, method, keepdims, skip_nan=True)
+    return _quantile(
+        x, q=q, axis=axis, method=method, keepdims=keepdims, skip_nan=True
+    )
 
 
 @in_float32
@@ -2123,11 +2127,13 @@ def ptp(x, axis=None, keepdims=False):
 
 def quantile(x, q, axis=None, method="linear", keepdims=False):
     x = to_float(x)
-    return _quantile(x, q, axis, method, keepdims, skip_nan=False)
+    return _quantile(
+        x, q=q, axis=axis, method=method, keepdims=keepdims, skip_nan=False
+    )
 
 
 @in_float32
-def _quantile(x, q, axis, method, keepdims, skip_nan):
+def _quantile(x, *, q, axis, method, keepdims, skip_nan):
     """Quantiles of floats; the dims of `q` come first."""
     if method not in _INTERPOLATIONS:
         raise ValueError(
