@@ -188,7 +188,9 @@ def is_narrowed(finding):
 
 def fits_32_bits(x):
     if x.dtype.name in ("int64", "uint64", "uint32"):
-        return bool(np.all(x.astype("int32").astype(x.dtype) == x))
+        # As int32: the plugin takes a uint32 beyond for a negative number.
+        info = np.iinfo("int32")
+        return bool(np.all((x >= info.min) & (x <= info.max)))
     if x.dtype == "float64":
         finite = x[np.isfinite(x) & (x != 0)]
         size = np.abs(finite)
