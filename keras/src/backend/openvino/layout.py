@@ -22,6 +22,30 @@ def sink_transposes(model):
             _note(node, transposed)
         elif find(type).layout:
             _sink(node, find(type).layout, transposed)
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Transpose":
+            _set_apart(node)
+
+
+def _set_apart(node):
+    """Keeps the runtime from fusing a transpose that leaves the dims as is.
+
+    With as many heads as queries, which the transpose of the queries swaps,
+    the CPU plugin's fused attention gives other numbers where all dims are
+    known. It does not fuse a transpose of one dim more.
+    """
+    x, order = node.input_value(0), _integers(node.input_value(1))
+    dims = graph.static_shape(x)
+    if dims is None or not order or order[-1] != len(dims) - 1:
+        return
+    last = len(order) - 1
+    swapped = [i for i in range(last) if order[i] != i]
+    if any(dims[order[i]] != dims[i] or dims[i] == 1 for i in swapped):
+        return
+    x = _reshaped(x, [*dims[:-1], 1, dims[-1]])
+    order = _constant([*order, last + 1])
+    x = graph.node("Transpose", [x, order], {}).output(0)
+    _rewire(node, _reshaped(x, dims))
 
 
 def _note(node, transposed):
