@@ -19,6 +19,7 @@ from keras.src.backend.openvino import custom
 from keras.src.backend.openvino.dtypes import BIT_CARRIERS
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import for_runtime
+from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import to_ov_tensor
 from keras.src.backend.openvino.dtypes import to_pairs
@@ -156,9 +157,49 @@ def build(type, inputs, attributes):
     if half is not None and operation.halves is None:
         return _in_float32(type, inputs, attributes, half)
     if operation.formula:
-        return operation.formula(inputs, attributes)
-    mended = operation.mend and operation.mend(inputs, attributes)
-    return node(type, inputs, attributes) if mended is None else mended
+        built = operation.formula(inputs, attributes)
+    else:
+        built = operation.mend and operation.mend(inputs, attributes)
+        if built is None:
+            built = node(type, inputs, attributes)
+    if any(map(_is_empty, inputs)):
+        return _folded(operation, inputs, attributes, built)
+    return built
+
+
+def _is_empty(output):
+    shape = static_shape(output)
+    return shape is not None and 0 in shape
+
+
+def _folded(operation, inputs, attributes, built):
+    """The Constant that an operation gives for arrays of no elements.
+
+    The CPU plugin cannot compile some operations on these, and divides by the
+    number of elements. Where other inputs are not constant, and where an
+    operation has several outputs, it is `built`, the node that was.
+    """
+    arrays = [_known_array(x) for x in inputs]
+    several = len(built.outputs()) > 1
+    if operation.kernel is None or several or any(a is None for a in arrays):
+        return built
+    dtype = ov_to_keras_type(built.get_output_element_type(0))
+    with np.errstate(all="ignore"):
+        result = operation.kernel(*arrays, **attributes)
+    return constant(np.array(result, numpy_dtype(dtype))).get_node()
+
+
+def _known_array(output):
+    """The value of an `openvino.Output` that depends on no input."""
+    if _is_empty(output):
+        # Of halves kernels compute in float32.
+        wide = ov.Type.f32 if is_half(output) else output.element_type
+        dtype = numpy_dtype(ov_to_keras_type(wide))
+        return np.empty(static_shape(output), dtype)
+    node = output.get_node()
+    if node.get_type_name() != "Constant" or is_half(output):
+        return None
+    return node.data
 
 
 def is_half(output):

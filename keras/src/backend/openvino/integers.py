@@ -5,7 +5,8 @@ where a comparison is fused into it, reductions, products of matrices and
 pooling round larger integers to that, whatever the hints. Its `Add`,
 `Subtract`, `Multiply`, `Maximum`, `CumSum`, `Gather` and bit operations do not,
 and the mends here are made of these. Integers of 64 bits, which the plugin
-narrows to 32, are right as far as they fit.
+narrows to 32, are right as far as they fit; those of 16, which it widens, are
+wrapped around.
 """
 
 import functools
@@ -14,7 +15,11 @@ import numpy as np
 
 from keras.src.backend.openvino.common import like
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
+from keras.src.backend.openvino.dtypes import from_ov_name
+from keras.src.backend.openvino.dtypes import ov_name
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
+from keras.src.backend.openvino.graph import build
+from keras.src.backend.openvino.graph import node
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -22,6 +27,8 @@ from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import dims_of
 
 _WIDE = ("int32", "int64", "uint32", "uint64")
+_OF_16_BITS = ("int16", "uint16")
+_NARROW = ("int8", "uint8", *_OF_16_BITS)
 
 
 def _mend(formula, operand=0):
@@ -88,13 +95,64 @@ select = _mend(_select, operand=1)
 
 
 def convert(inputs, attributes):
-    """The mend of `Convert`, which makes False of the smallest integer."""
-    if attributes["destination_type"] != "boolean":
+    """The mend of `Convert`.
+
+    The plugin makes False of the smallest integer, saturates a float that it
+    casts to 8 bits where a dim is open, and keeps what 16 bits do not hold.
+    """
+    target = from_ov_name(attributes["destination_type"])
+    if target == "bool":
+        return _to_bool(inputs, {})
+    if target not in _NARROW:
         return None
-    return _to_bool(inputs, {})
+    (x,) = inputs
+    if target not in _OF_16_BITS and not x.get_element_type().is_real():
+        return None
+    return _wrapped(plain_cast(x, "int32"), target)
 
 
 _to_bool = _mend(_is_not_zero)
+
+
+# --------------------------------------------------- wrapping around in 16 bits
+
+
+def wrapping(type):
+    """The mend of an operation whose results may need more than 16 bits.
+
+    The plugin computes them in 32, and only the outputs of a model wrap.
+    """
+
+    def mend(inputs, attributes):
+        dtype = ov_to_keras_type(inputs[0].get_element_type())
+        if dtype not in _OF_16_BITS:
+            return None
+        wide = [
+            plain_cast(x, "int32")
+            if ov_to_keras_type(x.get_element_type()) == dtype
+            else x
+            for x in inputs
+        ]
+        return _wrapped(build(type, wide, attributes).output(0), dtype)
+
+    return mend
+
+
+def _wrapped(output, dtype):
+    """The low bits of an int32 `openvino.Output`, as a node of a dtype."""
+    x = OpenVINOKerasTensor(output)
+    if dtype == "uint16":
+        x = apply("BitwiseAnd", x, like(0xFFFF, x))
+    elif dtype == "int16":
+        x = apply("BitwiseLeftShift", x, like(16, x))
+        x = apply("BitwiseRightShift", x, like(16, x))
+    return plain_cast(x.output, dtype).get_node()
+
+
+def plain_cast(output, dtype):
+    """The `openvino.Output` of OpenVINO's own Convert."""
+    destination = {"destination_type": ov_name(dtype)}
+    return node("Convert", [output], destination).output(0)
 
 
 # --------------------------------------------------------- bounds and padding

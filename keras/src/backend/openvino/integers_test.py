@@ -221,3 +221,36 @@ def test_ops_made_of_comparisons():
         np.searchsorted(near, near + 1).astype("int32"),
         near,
     )
+
+
+OF_16_BITS = {
+    "add": lambda x: x + x,
+    "multiply": lambda x: x * x,
+    "subtract": lambda x: x - x * x,
+    "negative": lambda x: -x,
+    "absolute": abs,
+    "invert": lambda x: ~x,
+    "shift": lambda x: x << 3,
+}
+
+
+@pytest.mark.parametrize("name", OF_16_BITS)
+@pytest.mark.parametrize("dtype", ["int16", "uint16"])
+def test_16_bits_wrap_around_inside_a_model(name, dtype):
+    bounds = np.iinfo(dtype)
+    x = np.array([bounds.min, bounds.max, bounds.max - 1, 300, 1], dtype)
+    op = OF_16_BITS[name]
+    check(lambda x: cast(op(x), "float32"), op(x).astype("float32"), x)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16"])
+@pytest.mark.parametrize("source", ["float32", "int32"])
+def test_casts_to_fewer_bits_wrap_around(source, dtype):
+    x = np.array([-1, 255, 256, 65535, 65537, -40000, 123456, 7], source)
+    wanted = x.astype("int32").astype(dtype)
+    check(lambda x: cast(x, dtype), wanted, x)
+    check(
+        lambda x: cast(cast(x, dtype), "float32") + 1,
+        wanted.astype("float32") + 1,
+        x,
+    )

@@ -6,6 +6,7 @@ would narrow.
 
 import numpy as np
 
+from keras.src.backend.openvino import empty
 from keras.src.backend.openvino import integers
 from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import layout
@@ -16,8 +17,20 @@ from keras.src.backend.openvino.registry import ROUNDED
 from keras.src.backend.openvino.registry import register
 
 # arithmetic
-register("Abs", np.abs, layout=layout.elementwise, halves=MOVED)
-register("Add", np.add, layout=layout.elementwise, halves=ROUNDED)
+register(
+    "Abs",
+    np.abs,
+    layout=layout.elementwise,
+    halves=MOVED,
+    mend=integers.wrapping("Abs"),
+)
+register(
+    "Add",
+    np.add,
+    layout=layout.elementwise,
+    halves=ROUNDED,
+    mend=integers.wrapping("Add"),
+)
 register("Ceiling", np.ceil, layout=layout.elementwise)
 register("Clamp", kernels.clamp, layout=layout.elementwise, halves=ROUNDED)
 register(
@@ -42,13 +55,36 @@ register(
     mend=integers.minimum,
     halves=MOVED,
 )
-register("Multiply", np.multiply, layout=layout.elementwise, halves=ROUNDED)
-register("Negative", np.negative, layout=layout.elementwise, halves=MOVED)
-register("Power", kernels.power, layout=layout.elementwise)
+register(
+    "Multiply",
+    np.multiply,
+    layout=layout.elementwise,
+    halves=ROUNDED,
+    mend=integers.wrapping("Multiply"),
+)
+register(
+    "Negative",
+    np.negative,
+    layout=layout.elementwise,
+    halves=MOVED,
+    mend=integers.wrapping("Negative"),
+)
+register(
+    "Power",
+    kernels.power,
+    layout=layout.elementwise,
+    mend=integers.wrapping("Power"),
+)
 register("Round", kernels.round_to_whole, layout=layout.elementwise)
 register("Sign", np.sign, layout=layout.elementwise)
 register("Sqrt", np.sqrt, layout=layout.elementwise, halves=ROUNDED)
-register("Subtract", np.subtract, layout=layout.elementwise, halves=ROUNDED)
+register(
+    "Subtract",
+    np.subtract,
+    layout=layout.elementwise,
+    halves=ROUNDED,
+    mend=integers.wrapping("Subtract"),
+)
 
 # trigonometry
 register("Acos", np.arccos, layout=layout.elementwise)
@@ -90,8 +126,18 @@ register(
 
 # bits
 register("BitwiseAnd", np.bitwise_and, layout=layout.elementwise)
-register("BitwiseLeftShift", np.left_shift, layout=layout.elementwise)
-register("BitwiseNot", np.bitwise_not, layout=layout.elementwise)
+register(
+    "BitwiseLeftShift",
+    np.left_shift,
+    layout=layout.elementwise,
+    mend=integers.wrapping("BitwiseLeftShift"),
+)
+register(
+    "BitwiseNot",
+    np.bitwise_not,
+    layout=layout.elementwise,
+    mend=integers.wrapping("BitwiseNot"),
+)
 register("BitwiseOr", np.bitwise_or, layout=layout.elementwise)
 register("BitwiseRightShift", np.right_shift, layout=layout.elementwise)
 register("BitwiseXor", np.bitwise_xor, layout=layout.elementwise)
@@ -113,7 +159,7 @@ register(
 )
 register(
     "HSwish",
-    lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    lambda x: x * (np.clip(x + 3, 0, 6) / 6),
     layout=layout.elementwise,
     halves=ROUNDED,
 )
@@ -138,7 +184,7 @@ register("Softmax", kernels.softmax, halves=ROUNDED)
 register("Swish", kernels.swish, layout=layout.elementwise, halves=ROUNDED)
 
 # reductions
-register("CumSum", kernels.cum_sum)
+register("CumSum", kernels.cum_sum, mend=integers.wrapping("CumSum"))
 register("ReduceL1", kernels.reduction(kernels.l1))
 register("ReduceL2", kernels.reduction(kernels.l2))
 register("ReduceLogicalAnd", kernels.reduction(np.logical_and.reduce))
@@ -163,7 +209,11 @@ register(
     mend=integers.reduce_min,
     halves=MOVED,
 )
-register("ReduceProd", kernels.reduction(np.multiply.reduce))
+register(
+    "ReduceProd",
+    kernels.reduction(np.multiply.reduce),
+    mend=integers.wrapping("ReduceProd"),
+)
 register(
     "ReduceSum",
     kernels.reduction(np.add.reduce),
@@ -173,7 +223,7 @@ register(
 )
 
 # linear algebra
-register("MatMul", kernels.mat_mul, mend=integers.mat_mul, halves=ROUNDED)
+register("MatMul", kernels.mat_mul, mend=empty.mat_mul, halves=ROUNDED)
 
 # convolution and pooling
 register("AdaptiveAvgPool", kernels.adaptive(np.mean))
@@ -240,7 +290,7 @@ register("GatherElements", kernels.gather_elements, halves=MOVED)
 register("GatherND", kernels.gather_nd, halves=MOVED)
 register("Interpolate", kernels.interpolate)
 register("ScatterElementsUpdate", kernels.scatter_elements_update)
-register("ScatterNDUpdate", kernels.scatter_nd_update, halves=MOVED)
+register("ScatterNDUpdate", kernels.scatter_nd_update, halves=ROUNDED)
 register("ScatterUpdate", kernels.scatter_update, halves=MOVED)
 
 # sorting and searching

@@ -15,12 +15,11 @@ import typing
 
 import numpy as np
 
-from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import integers
 from keras.src.backend.openvino.dtypes import from_ov_name
 from keras.src.backend.openvino.dtypes import is_float
-from keras.src.backend.openvino.dtypes import ov_name
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
+from keras.src.backend.openvino.integers import plain_cast
 from keras.src.backend.openvino.registry import MOVED
 from keras.src.backend.openvino.registry import find
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
@@ -61,24 +60,18 @@ def convert(inputs, attributes):
     (x,) = inputs
     source = ov_to_keras_type(x.element_type)
     target = from_ov_name(attributes["destination_type"])
-    if target == "bool":
+    if target not in FORMATS and not is_float(target):
         return integers.convert(inputs, attributes)
     unrounded = source == "float16" and not _holds(x, source)
     rounds = target in FORMATS and not _holds(x, target)
     if not (unrounded or rounds):
         return None
-    x = OpenVINOKerasTensor(_plain(x, "float32"))
+    x = OpenVINOKerasTensor(plain_cast(x, "float32"))
     if unrounded:
         x = rounded(x, source)
     if rounds:
         x = rounded(x, target)
-    return _plain(x.output, target).get_node()
-
-
-def _plain(x, dtype):
-    """The `openvino.Output` of OpenVINO's own Convert."""
-    destination = {"destination_type": ov_name(dtype)}
-    return graph.node("Convert", [x], destination).output(0)
+    return plain_cast(x.output, target).get_node()
 
 
 def _holds(x, dtype):

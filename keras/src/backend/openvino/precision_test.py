@@ -294,3 +294,20 @@ def test_jit_keeps_float32_under_any_policy():
         np.testing.assert_allclose(np.asarray(result), x @ x.T, atol=1e-4)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sums_that_a_scatter_makes_are_rounded(dtype):
+    x, updates = normal(4, 3), normal(2, 3, seed=1)
+    indices = np.array([[1], [1]], "int32")
+
+    def update(x, updates):
+        x, updates = ops.cast(x, dtype), ops.cast(updates, dtype)
+        result = ops.scatter_update(x, indices, updates, reduction="add")
+        return ops.cast(result, "float32")
+
+    (result,) = run_compiled(update, x, updates)
+    np.testing.assert_array_equal(
+        result, result.astype(numpy_dtype(dtype)).astype("float32")
+    )
+    assert_close_in(dtype, result, np.asarray(update(x, updates)), ulps=2)
