@@ -63,7 +63,6 @@ class Spec(NamedTuple):
         spread: whether errors are relative to the largest value in sight
             (sums, matrix products) rather than to each result.
         only_eager: why the op cannot be in a compiled model, if so.
-        needs_dims: why it cannot with every dim open, if so.
         check: instead of comparing values: takes the arrays of the case and
             the results and returns whether these are right. For results that
             are not unique.
@@ -78,7 +77,6 @@ class Spec(NamedTuple):
     tolerance: float = 1
     spread: bool = False
     only_eager: str = ""
-    needs_dims: str = ""
     check: Callable | None = None
     weight: float = 1
 

@@ -10,6 +10,7 @@ from keras.src.backend.openvino.dtypes import is_inexact
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
 from keras.src.backend.openvino.errors import blaming
+from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -34,6 +35,17 @@ def at_least_float32(x):
 def like(value, x):
     """`value` as a tensor of the dtype of `x`."""
     return convert_to_tensor(value, x.dtype)
+
+
+def known_dim(x, axis, name):
+    """The size of a dim that the op `name` cannot do without."""
+    dim = x.shape[axis]
+    if dim is None:
+        raise UnknownDim(
+            f"`{name}` needs to know dim {axis} of its input. Received: "
+            f"shape={x.shape}"
+        )
+    return dim
 
 
 def unary(type, x, **attributes):

@@ -11,6 +11,7 @@ from keras.src.backend.common.symbolic_scope import SymbolicScope
 from keras.src.backend.openvino import jit
 from keras.src.backend.openvino.common import canonical_axis
 from keras.src.backend.openvino.common import gather
+from keras.src.backend.openvino.common import known_dim
 from keras.src.backend.openvino.control_flow import associative_scan
 from keras.src.backend.openvino.control_flow import cond
 from keras.src.backend.openvino.control_flow import fori_loop
@@ -298,12 +299,7 @@ def stop_gradient(variable):
 def unstack(x, num=None, axis=0):
     x = convert_to_tensor(x)
     axis = canonical_axis(axis, x.ndim)
-    size = x.shape[axis] if num is None else num
-    if size is None:
-        raise UnknownDim(
-            f"`unstack` needs `num`, for dim {axis} of the input is not known: "
-            f"shape={x.shape}"
-        )
+    size = known_dim(x, axis, "unstack") if num is None else num
     return [apply("Gather", x, i, axis) for i in range(size)]
 
 

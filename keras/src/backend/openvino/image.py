@@ -15,6 +15,7 @@ from keras.src.backend.openvino.common import at_least_float32
 from keras.src.backend.openvino.common import canonical_axis
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.common import in_float32
+from keras.src.backend.openvino.common import known_dim
 from keras.src.backend.openvino.common import larger
 from keras.src.backend.openvino.common import smaller
 from keras.src.backend.openvino.common import to_float
@@ -80,7 +81,7 @@ def _check_choice(name, value, choices):
 def rgb_to_grayscale(images, data_format=None):
     images = _checked_images(images)
     axis = _channels_axis(data_format)
-    channels = images.shape[axis]
+    channels = known_dim(images, axis, "rgb_to_grayscale")
     if channels not in (1, 3):
         raise ValueError(
             "Invalid channel size: expected 3 (RGB) or 1 (Grayscale). "
@@ -436,7 +437,7 @@ def map_coordinates(
 ):
     inputs = convert_to_tensor(inputs)
     coordinates = convert_to_tensor(coordinates)
-    if coordinates.shape[0] != inputs.ndim:
+    if known_dim(coordinates, 0, "map_coordinates") != inputs.ndim:
         raise ValueError(
             "First dim of `coordinates` must be the same as the rank of "
             f"`inputs`. Received: inputs.shape={inputs.shape}, "
@@ -553,7 +554,8 @@ def perspective_transform(
 
 def _checked_points(name, points):
     points = cast(points, "float32")
-    if points.ndim not in (2, 3) or tuple(points.shape[-2:]) != (4, 2):
+    dims = [known_dim(points, i, "perspective_transform") for i in (-2, -1)]
+    if points.ndim not in (2, 3) or dims != [4, 2]:
         raise ValueError(
             f"Invalid {name} shape: expected (4,2) for a single image or "
             f"(N,4,2) for a batch. Received shape: {points.shape}"

@@ -88,7 +88,7 @@ def gelu(x, approximation_mode="erf"):
     if approximation_mode.lower() == "tanh":
         inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
         return 0.5 * x * (1 + np.tanh(inner))
-    return 0.5 * x * _erfc(-x / math.sqrt(2)).astype(x.dtype)
+    return 0.5 * x * np.asarray(_erfc(-x / math.sqrt(2)), x.dtype)
 
 
 def prelu(x, slope):

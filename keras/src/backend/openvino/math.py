@@ -179,7 +179,7 @@ def top_k(x, k, sorted=True):
     if not (is_symbolic(x) and is_float(x.dtype)):
         return _top_k(x, k)
     # NaN comes first; the CPU plugin does not order it.
-    largest = float(np.finfo(numpy_dtype(x.dtype)).max)
+    largest = float(ml_dtypes.finfo(x.dtype).max)
     finite = where(isnan(x), np.inf, minimum(x, largest))
     _, indices = _top_k(finite, k)
     return apply("GatherElements", x, indices, axis=x.ndim - 1), indices
@@ -350,8 +350,49 @@ def _complex_fourier_kernel(x, node, axes, size=()):
 def _complex_fourier(x, node, axes, size=()):
     """A transform of complex numbers, their parts in a last dim of two."""
     # The nodes take no float64, which the CPU plugin would narrow anyway.
-    result = apply(node, cast(x, "float32"), axes, *size)
+    result = cast(x, "float32")
+    if node == "IRDFT":
+        return cast(apply(node, result, axes, *size), x.dtype)
+    for axis in axes:
+        if _is_power_of_two(x.shape[axis - 1]):
+            result = apply(node, result, (axis,))
+        else:
+            result = _by_real_fourier(result, axis, node == "IDFT")
     return cast(result, x.dtype)
+
+
+def _is_power_of_two(length):
+    return length is not None and length.bit_count() == 1
+
+
+def _by_real_fourier(x, axis, inverse):
+    """The transform of complex numbers along an axis, by those of their parts.
+
+    Of other lengths than powers of two, the CPU plugin's DFT is off by 1e-4 of
+    the largest number at 1,000, and its real transform by 1e-7. The spectrum
+    of a part has conjugates in its other half.
+    """
+    x = moveaxis(x, -1, 0)
+    real, imaginary = moveaxis(x[0], axis, -1), moveaxis(x[1], axis, -1)
+    length = dims_of(real)[-1]
+    bins = length // 2 + 1
+    mirrored = length - arange(bins, length, dtype="int32")
+
+    def spectrum(part):
+        real, imaginary = rfft(part)
+        return (
+            concatenate([real, take(real, mirrored, -1)], -1),
+            concatenate([imaginary, -take(imaginary, mirrored, -1)], -1),
+        )
+
+    turn = -1 if inverse else 1
+    first, second = spectrum(real), spectrum(imaginary * turn)
+    real = first[0] - second[1]
+    imaginary = (first[1] + second[0]) * turn
+    result = stack([real, imaginary], axis=0)
+    if inverse:
+        result = result / cast(length, result.dtype)
+    return moveaxis(moveaxis(result, -1, axis), 0, -1)
 
 
 def _complex_transform(node, x, axes):

@@ -115,6 +115,12 @@ def test_top_k_of_integers_and_booleans():
     assert np.asarray(ops.top_k(x, 1)[1]).tolist() == [1]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_top_k_of_halves(dtype):
+    x = ops.convert_to_numpy(ops.cast([1.5, np.nan, np.inf, -2, 3], dtype))
+    check(lambda t: ops.top_k(t, 3), [x], (x[[1, 2, 4]], [1, 2, 4]))
+
+
 def test_top_k_bounds():
     check(lambda t: ops.top_k(t, 0), [normal(2, 3)], (np.ones((2, 0)),) * 2)
     with pytest.raises(ValueError, match="top_k"):
@@ -216,6 +222,21 @@ def test_complex_transforms(name):
 
     parts = expected.real, expected.imag
     check(op, (real, imaginary), parts, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fft", "fft2", "ifft2"])
+@pytest.mark.parametrize("length", [1, 7, 97, 256, 1000])
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_complex_transforms_are_accurate(name, length, dynamic):
+    real, imaginary = normal(3, length), normal(3, length, seed=1)
+    expected = getattr(np.fft, name)(real.astype("float64") + 1j * imaginary)
+
+    def op(real, imaginary):
+        return getattr(ops, name)((real, imaginary))
+
+    real, imaginary = run_compiled(op, real, imaginary, dynamic=dynamic)
+    error = np.abs(real + 1j * imaginary - expected).max()
+    assert error < 2e-6 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 12, 97, 100, 256, 1000, 2053])

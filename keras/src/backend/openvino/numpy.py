@@ -19,6 +19,7 @@ from keras.src.backend.openvino.common import canonical_axis
 from keras.src.backend.openvino.common import dimension
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.common import in_float32
+from keras.src.backend.openvino.common import known_dim
 from keras.src.backend.openvino.common import larger
 from keras.src.backend.openvino.common import like
 from keras.src.backend.openvino.common import polynomial
@@ -662,7 +663,8 @@ def corrcoef(x):
     if not is_complex(x.dtype):
         correlation = clip(correlation, -1.0, 1.0)
     # As in NumPy, one variable has a number and no matrix.
-    return squeeze(correlation) if x.shape[0] == 1 else correlation
+    is_one = known_dim(x, 0, "corrcoef") == 1
+    return squeeze(correlation) if is_one else correlation
 
 
 def _correlate_kernel(x1, x2, mode):
@@ -739,12 +741,12 @@ def cross(x1, x2, axisa=-1, axisb=-1, axisc=-1, axis=None):
 
 
 def _components(x):
-    if x.shape[-1] not in (2, 3):
+    size = known_dim(x, -1, "cross")
+    if size not in (2, 3):
         raise ValueError(
-            "`cross` takes vectors of 2 or 3 components. Received: "
-            f"{x.shape[-1]}"
+            f"`cross` takes vectors of 2 or 3 components. Received: {size}"
         )
-    return [x[..., i] for i in range(x.shape[-1])]
+    return [x[..., i] for i in range(size)]
 
 
 def _cum_prod_kernel(x, axis):
@@ -2094,13 +2096,12 @@ def _fraction(percent):
 
 @composite("IntegerPower", kernels.power)
 def _integer_power(x1, x2):
-    # The CPU plugin's Power is one of float32. Six bits of the exponent: more
-    # would overflow any base but 0, 1 and -1.
+    # The CPU plugin's Power is one of float32.
     base, exponent, dtype = cast(x1, "int32"), cast(x2, "int32"), x1.dtype
     one = convert_to_tensor(1, "int32")
     result = one
     bits = apply("Abs", exponent)
-    for bit in range(6):
+    for bit in range(_exponent_bits(x2)):
         taken = bits >> bit & one
         result = result * (taken * (base - one) + one)
         base = base * base
@@ -2108,6 +2109,13 @@ def _integer_power(x1, x2):
     negative_exponent = cast(exponent < 0, "int32")
     result = result * (one - negative_exponent * (one - inverse))
     return cast(result, dtype)
+
+
+def _exponent_bits(x):
+    node = x.output.get_node()
+    if node.get_type_name() != "Constant":
+        return 31
+    return int(np.abs(node.data.astype("int64")).max(initial=0)).bit_length()
 
 
 def power(x1, x2):

@@ -1046,3 +1046,14 @@ def test_a_scalar_takes_the_dtype_of_the_tensor():
     assert (convert_to_tensor(array([1], "int8")) + 1).dtype == "int8"
     assert (convert_to_tensor(array([1], "int8")) + 1.5).dtype == "float32"
     assert (convert_to_tensor(array([1], "int64")) + 1).dtype == "int64"
+
+
+@pytest.mark.parametrize("exponent", [31, 64, 123456789, 2**31 - 1])
+def test_integer_powers_wrap_around(exponent):
+    base = np.array([0, 1, -1, 2, -2, 3, -7, 123456789], "int32")
+    with np.errstate(all="ignore"):
+        wanted = np.power(base, np.int32(exponent))
+    for result in both(lambda x: knp.power(x, exponent), base):
+        np.testing.assert_array_equal(result, wanted)
+    for result in both(knp.power, base, np.array(exponent, "int32")):
+        np.testing.assert_array_equal(result, wanted)
