@@ -6,6 +6,7 @@ import pytest
 from keras.src import ops
 from keras.src import tree
 from keras.src.backend.openvino import numpy as knp
+from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.testing import node_types
 from keras.src.backend.openvino.testing import run_compiled
@@ -736,3 +737,5 @@ def test_digitize_of_one_number():
 def test_corrcoef_of_one_variable_is_a_number():
     x = np.array([[1, 2, 4]], "float32")
     assert np.corrcoef(x).shape == ops.corrcoef(x).shape == ()
+    result = jit(ops.corrcoef, [(None, None)])(x)
+    np.testing.assert_allclose(result, 1, rtol=1e-6)
