@@ -158,7 +158,7 @@ def same_values(spec, case, mode, got, expected):
 
 
 def largest(x):
-    x = np.abs(x.astype("float64"))
+    x = np.abs(x).astype("float64")
     x = x[np.isfinite(x)]
     return float(x.max()) if x.size else 0.0
 

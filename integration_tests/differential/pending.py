@@ -4,8 +4,10 @@
 PENDING = {
     "Dot",
     "divide",
+    "fmin",
     "jvp",
     "layer_normalization",
     "polar",
     "rms_normalization",
+    "subtract",
 }

@@ -48,6 +48,16 @@ def known_dim(x, axis, name):
     return dim
 
 
+def nearest_like(value, x):
+    """`value` as a tensor of the dtype of `x` that graphs can hold.
+
+    Of integers that is one of signed 32 bits, see `integers`.
+    """
+    if x.dtype in ("int64", "uint32", "uint64"):
+        value = max(-(2**31), min(int(value), 2**31 - 1))
+    return like(value, x)
+
+
 def unary(type, x, **attributes):
     """An element-wise operation on floats."""
     return apply(type, to_float(x), **attributes)

@@ -12,6 +12,8 @@ from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import work
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import in_float32
+from keras.src.backend.openvino.common import like
+from keras.src.backend.openvino.common import nearest_like
 from keras.src.backend.openvino.common import polynomial
 from keras.src.backend.openvino.common import reduction
 from keras.src.backend.openvino.common import to_float
@@ -106,7 +108,7 @@ def _segment_reduce(data, ids, count, reduction):
     known = (ids >= 0) & (ids < count)
     ids = expand_dims(where(known, ids, count), 1)
     dims = [count + 1, *dims_of(data)[1:]]
-    neutral = _neutral(reduction, data.dtype)
+    neutral = nearest_like(_neutral(reduction, data.dtype), data)
     result = _scatter(data, ids, neutral, dims, reduction)
     if is_float(data.dtype) and reduction in _EXTREMES:
         # The CPU plugin's maximum and minimum overlook NaN, its sum does not.
@@ -119,8 +121,7 @@ def _segment_reduce(data, ids, count, reduction):
 
 
 def _scatter(data, ids, neutral, dims, reduction):
-    initial = np.array(neutral, numpy_dtype(data.dtype))
-    initial = broadcast_to(concrete(initial), dims)
+    initial = broadcast_to(like(neutral, data), dims)
     return apply("ScatterNDUpdate", initial, ids, data, reduction=reduction)
 
 

@@ -22,6 +22,7 @@ from keras.src.backend.openvino.common import in_float32
 from keras.src.backend.openvino.common import known_dim
 from keras.src.backend.openvino.common import larger
 from keras.src.backend.openvino.common import like
+from keras.src.backend.openvino.common import nearest_like
 from keras.src.backend.openvino.common import polynomial
 from keras.src.backend.openvino.common import reduction
 from keras.src.backend.openvino.common import refuse_complex
@@ -2552,7 +2553,9 @@ def _take_or_fill(x, indices, axis):
     outside = _is_outside(indices, dims_of(x)[axis])
     trailing = range(indices.ndim, indices.ndim + x.ndim - axis - 1)
     outside = expand_dims(outside, tuple(trailing))
-    return apply("Select", outside, like(_fill_value(x.dtype), x), taken)
+    return apply(
+        "Select", outside, nearest_like(_fill_value(x.dtype), x), taken
+    )
 
 
 def _is_outside(indices, dim):
@@ -2624,7 +2627,7 @@ def _take_along_axis(x, indices, axis):
         others = [i for i in range(x.ndim) if i != axis]
         x, inside = _stretched_alike(x, inside, others)
         taken = apply("GatherElements", x, inside, axis=axis)
-    fill = like(_fill_value(x.dtype), x)
+    fill = nearest_like(_fill_value(x.dtype), x)
     return apply("Select", outside, fill, taken)
 
 

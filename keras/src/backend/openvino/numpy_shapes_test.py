@@ -739,3 +739,14 @@ def test_corrcoef_of_one_variable_is_a_number():
     assert np.corrcoef(x).shape == ops.corrcoef(x).shape == ()
     result = jit(ops.corrcoef, [(None, None)])(x)
     np.testing.assert_allclose(result, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "uint32"])
+def test_what_is_taken_from_nowhere_fits_a_model(dtype):
+    x = np.array([3, 4, 2, 0], dtype)
+    indices = np.array([3, -1, 9, -2], "int32")
+    bound = -(2**31) if dtype == "int64" else 2**31 - 1
+    for op in (ops.take, lambda x, i: ops.take_along_axis(x, i, 0)):
+        result = np.asarray(jit(op, [(None,), (None,)])(x, indices))
+        np.testing.assert_array_equal(result, [0, 0, bound, 2])
+        assert result.dtype == dtype
