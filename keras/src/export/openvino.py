@@ -163,6 +163,7 @@ def trace(model, arguments):
     """The `openvino.Model` of a Keras model, its outputs named."""
     import openvino as ov
 
+    from keras.src.backend.openvino import fusions
     from keras.src.backend.openvino import graph
     from keras.src.backend.openvino import layout
     from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -193,6 +194,7 @@ def trace(model, arguments):
     ov_model = ov.Model(results, parameters)
     refuse_python_operations(ov_model)
     layout.sink_transposes(ov_model)
+    fusions.prevent_fusions(ov_model)
     separate_outputs(ov_model)
     names = [*input_names(model, arguments), *output_names(model, outputs)]
     names = list(unique(names))[len(parameters) :]

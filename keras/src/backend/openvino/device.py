@@ -9,6 +9,7 @@ import openvino as ov
 
 from keras.src.backend.common import global_state
 from keras.src.backend.openvino.errors import reason
+from keras.src.backend.openvino.fusions import prevent_fusions
 from keras.src.backend.openvino.layout import port_of
 from keras.src.backend.openvino.layout import sink_transposes
 from keras.src.backend.openvino.specialise import UnknownDim
@@ -117,6 +118,7 @@ def compile_model(outputs, inputs, device=None, operations=None):
     parameters = [x.get_node() for x in inputs]
     model = ov.Model(outputs, parameters)
     sink_transposes(model)
+    prevent_fusions(model)
     # Transposes that cancel can make an output an input, or two the same.
     outputs = [result.input_value(0) for result in model.get_results()]
     plan = _OutputPlan(outputs, inputs)

@@ -6,14 +6,15 @@ the activation that follow, the second meets the first of the next convolution
 and both vanish, and the runtime fuses what follows into the convolution.
 """
 
-import numpy as np
-
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino import rewriting
 from keras.src.backend.openvino.registry import find
 
 
 def sink_transposes(model):
     """Moves the transposes of an `openvino.Model` towards its outputs."""
+    for body in rewriting.bodies(model):
+        sink_transposes(body)
     # The outputs that are transposes, and of what, and the order.
     transposed = {}
     for node in model.get_ordered_ops():
@@ -22,41 +23,17 @@ def sink_transposes(model):
             _note(node, transposed)
         elif find(type).layout:
             _sink(node, find(type).layout, transposed)
-    for node in model.get_ordered_ops():
-        if node.get_type_name() == "Transpose":
-            _set_apart(node)
-
-
-def _set_apart(node):
-    """Keeps the runtime from fusing a transpose that leaves the dims as is.
-
-    With as many heads as queries, which the transpose of the queries swaps,
-    the CPU plugin's fused attention gives other numbers where all dims are
-    known. It does not fuse a transpose of one dim more.
-    """
-    x, order = node.input_value(0), _integers(node.input_value(1))
-    dims = graph.static_shape(x)
-    if dims is None or not order or order[-1] != len(dims) - 1:
-        return
-    last = len(order) - 1
-    swapped = [i for i in range(last) if order[i] != i]
-    if any(dims[order[i]] != dims[i] or dims[i] == 1 for i in swapped):
-        return
-    x = _reshaped(x, [*dims[:-1], 1, dims[-1]])
-    order = _constant([*order, last + 1])
-    x = graph.node("Transpose", [x, order], {}).output(0)
-    _rewire(node, _reshaped(x, dims))
 
 
 def _note(node, transposed):
-    source, order = node.input_value(0), _integers(node.input_value(1))
+    source, order = node.input_value(0), rewriting.integers(node.input_value(1))
     if not order:
         return
     if port_of(source) in transposed:
         source, inner = transposed[port_of(source)]
         order = [inner[axis] for axis in order]
     if order == sorted(order):
-        _rewire(node, source)
+        rewriting.rewire(node, source)
     else:
         transposed[port_of(node.output(0))] = source, order
 
@@ -73,11 +50,11 @@ def _sink(node, rule, transposed):
     sources = [known[0] if known else None for known in found]
     moved = rule(node, inputs, sources, order)
     if moved is not None:
-        result = graph.node("Transpose", [moved, _constant(order)], {}).output(
-            0
-        )
+        result = graph.node(
+            "Transpose", [moved, rewriting.integer_constant(order)], {}
+        ).output(0)
         transposed[port_of(result)] = moved, order
-        _rewire(node, result)
+        rewriting.rewire(node, result)
 
 
 def elementwise(node, inputs, sources, order):
@@ -86,24 +63,24 @@ def elementwise(node, inputs, sources, order):
         for x, source in zip(inputs, sources)
     ]
     if None not in operands:
-        return _like(node, operands)
+        return rewriting.node_like(node, operands)
 
 
 def leaky(node, inputs, sources, order):
     # The slope of a single number; more of them are for axis 1.
     x, slope = sources[0], inputs[1]
     if x is not None and graph.static_shape(slope) in ((), (1,)):
-        return _like(node, [x, slope])
+        return rewriting.node_like(node, [x, slope])
 
 
 def concatenation(node, inputs, sources, order):
     if None not in sources:
         axis = order[node.get_attributes()["axis"]]
-        return _like(node, sources, axis=axis)
+        return rewriting.node_like(node, sources, axis=axis)
 
 
 def padding(node, inputs, sources, order):
-    widths = [_integers(x) for x in inputs[1:3]]
+    widths = [rewriting.integers(x) for x in inputs[1:3]]
     if sources[0] is None or None in widths:
         return None
     placed = []
@@ -111,16 +88,16 @@ def padding(node, inputs, sources, order):
         before = [0] * len(order)
         for axis, size in zip(order, width):
             before[axis] = size
-        placed.append(_constant(before))
-    return _like(node, [sources[0], *placed, *inputs[3:]])
+        placed.append(rewriting.integer_constant(before))
+    return rewriting.node_like(node, [sources[0], *placed, *inputs[3:]])
 
 
 def reduction(node, inputs, sources, order):
-    axes = _integers(inputs[1])
+    axes = rewriting.integers(inputs[1])
     if sources[0] is None or not axes or not node.get_attributes()["keep_dims"]:
         return None
-    axes = _constant([order[axis] for axis in axes])
-    return _like(node, [sources[0], axes])
+    axes = rewriting.integer_constant([order[axis] for axis in axes])
+    return rewriting.node_like(node, [sources[0], axes])
 
 
 def _untransposed(x, order):
@@ -141,40 +118,15 @@ def _untransposed(x, order):
         before[axis] = dims[place]
         inverse[axis] = place
     if sum(dim != 1 for dim in dims) == 1:
-        return _reshaped(x, before)
+        return rewriting.reshaped(x, before)
     if x.get_node().get_type_name() != "Constant":
         return None
-    x = _reshaped(x, dims)
-    return graph.node("Transpose", [x, _constant(inverse)], {}).output(0)
-
-
-def _reshaped(x, dims):
-    shape = _constant(dims)
-    return graph.node("Reshape", [x, shape], {"special_zero": False}).output(0)
-
-
-def _like(node, inputs, **attributes):
-    attributes = {**node.get_attributes(), **attributes}
-    return graph.node(node.get_type_name(), inputs, attributes).output(0)
-
-
-def _integers(output):
-    """The values of an integer Constant, or `None`."""
-    node = output.get_node()
-    if node.get_type_name() != "Constant":
-        return None
-    return [int(value) for value in node.data.ravel()]
-
-
-def _constant(values):
-    return graph.constant(np.array(values, np.int64))
+    x = rewriting.reshaped(x, dims)
+    return graph.node(
+        "Transpose", [x, rewriting.integer_constant(inverse)], {}
+    ).output(0)
 
 
 def port_of(output):
     """What tells an `openvino.Output` of a graph from the others."""
     return output.get_node().get_name(), output.get_index()
-
-
-def _rewire(node, output):
-    for target in node.output(0).get_target_inputs():
-        target.replace_source_output(output)

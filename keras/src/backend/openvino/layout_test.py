@@ -1,14 +1,11 @@
 import numpy as np
 import pytest
-import scipy.special
 
 from keras.src.backend.openvino import nn
 from keras.src.backend.openvino import numpy
 from keras.src.backend.openvino.layout import sink_transposes
 from keras.src.backend.openvino.tensor import convert_to_tensor
-from keras.src.backend.openvino.testing import check
 from keras.src.backend.openvino.testing import node_types
-from keras.src.backend.openvino.testing import normal
 from keras.src.backend.openvino.testing import run_compiled
 from keras.src.backend.openvino.testing import trace
 
@@ -105,50 +102,3 @@ def test_without_transposes_nothing_changes():
     before = node_types(model)
     sink_transposes(model)
     assert node_types(model) == before
-
-
-def fused_by_hand(query, key, value):
-    query, key, value = (
-        numpy.transpose(x, (0, 2, 1, 3)) for x in (query, key, value)
-    )
-    scores = numpy.matmul(query * 0.5, numpy.transpose(key, (0, 1, 3, 2)))
-    return numpy.matmul(nn.softmax(scores), value)
-
-
-def einsums(query, key, value):
-    scores = numpy.einsum("btnh,bsnh->bnts", query, key)
-    return numpy.einsum("bnts,bsnh->btnh", nn.softmax(scores), value)
-
-
-@pytest.mark.parametrize(
-    "attention", [nn.dot_product_attention, fused_by_hand, einsums]
-)
-@pytest.mark.parametrize("dims", [(3, 3, 3, 2), (3, 4, 3, 3), (2, 2, 2, 2)])
-@pytest.mark.parametrize("after", [lambda y: y, nn.relu])
-def test_attention_with_as_many_heads_as_queries(attention, dims, after):
-    targets, sources, heads, size = dims
-    query = normal(2, targets, heads, size)
-    key, value = normal(2, 2, sources, heads, size, seed=1)
-    check(
-        lambda q, k, v: after(attention(numpy.tanh(q) * 3, k + 1, v * 2)),
-        (query, key, value),
-        _attention_in_numpy(attention, query, key, value, after),
-        rtol=1e-4,
-        atol=1e-5,
-        dynamic=False,
-    )
-
-
-def _attention_in_numpy(attention, query, key, value, after):
-    q, k, v = (
-        x.swapaxes(1, 2) for x in (np.tanh(query) * 3, key + 1, value * 2)
-    )
-    scores = q @ k.swapaxes(-1, -2)
-    if attention is nn.dot_product_attention:
-        scores /= np.sqrt(query.shape[-1])
-    if attention is fused_by_hand:
-        scores /= 2
-    result = scipy.special.softmax(scores, axis=-1) @ v
-    if attention is not fused_by_hand:
-        result = result.swapaxes(1, 2)
-    return result if after is not nn.relu else np.maximum(result, 0)

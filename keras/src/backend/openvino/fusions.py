@@ -1,0 +1,80 @@
+"""Keeps the runtime from changes to a model that change its numbers.
+
+OpenVINO 2026.4 moves and fuses nodes where that is not right. Each function
+here puts a node in other words, which OpenVINO leaves as they are.
+"""
+
+from keras.src.backend.openvino import graph
+from keras.src.backend.openvino import rewriting
+
+
+def prevent_fusions(model):
+    """Rewrites the nodes of an `openvino.Model` that would not be kept."""
+    for body in rewriting.bodies(model):
+        prevent_fusions(body)
+    for node in model.get_ordered_ops():
+        rule = _RULES.get(node.get_type_name())
+        result = rule and rule(node, *node.input_values())
+        if result:
+            rewriting.rewire(node, result)
+
+
+def _transpose(node, x, order):
+    """Has one dim more, where it leaves the dims as they are.
+
+    With as many heads as queries, which the transpose of the queries swaps,
+    the CPU plugin's fused attention gives other numbers where all dims are
+    known.
+    """
+    dims, order = graph.static_shape(x), rewriting.integers(order)
+    if dims is None or not order or order[-1] != len(dims) - 1:
+        return None
+    last = len(order) - 1
+    swapped = [i for i in range(last) if order[i] != i]
+    if any(dims[order[i]] != dims[i] or dims[i] == 1 for i in swapped):
+        return None
+    x = rewriting.reshaped(x, [*dims[:-1], 1, dims[-1]])
+    x = rewriting.transposed(x, [*order, last + 1])
+    return rewriting.reshaped(x, dims)
+
+
+def _reduction(node, x, axes):
+    """Keeps its dims, which are squeezed then.
+
+    A transpose before or behind it, of dims of 1, would be forgotten: a result
+    of (1, 3) would be (3, 1).
+    """
+    is_static = graph.static_shape(x) is not None
+    if not is_static or node.get_attributes()["keep_dims"]:
+        return None
+    kept = rewriting.node_like(node, [x, axes], keep_dims=True)
+    return rewriting.squeezed(kept, axes)
+
+
+def _absolute(node, x):
+    """Is one of two dims, of values that were concatenated.
+
+    It would be moved to what is concatenated, whoever else takes the result.
+    """
+    is_joined = x.get_node().get_type_name() == "Concat"
+    if not is_joined or len(x.partial_shape) != 1:
+        return None
+    axis = rewriting.integer_constant([0])
+    x = graph.node("Unsqueeze", [x, axis], {}).output(0)
+    x = graph.node("Abs", [x], {}).output(0)
+    return rewriting.squeezed(x, axis)
+
+
+_RULES = {
+    "Abs": _absolute,
+    "ReduceL1": _reduction,
+    "ReduceL2": _reduction,
+    "ReduceLogicalAnd": _reduction,
+    "ReduceLogicalOr": _reduction,
+    "ReduceMax": _reduction,
+    "ReduceMean": _reduction,
+    "ReduceMin": _reduction,
+    "ReduceProd": _reduction,
+    "ReduceSum": _reduction,
+    "Transpose": _transpose,
+}

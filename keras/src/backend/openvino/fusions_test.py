@@ -1,0 +1,107 @@
+"""Models that OpenVINO changes to others with other numbers."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.special
+
+from keras.src.backend.openvino import control_flow
+from keras.src.backend.openvino import nn
+from keras.src.backend.openvino import numpy
+from keras.src.backend.openvino.testing import check
+from keras.src.backend.openvino.testing import normal
+
+
+def fused_by_hand(query, key, value):
+    query, key, value = (
+        numpy.transpose(x, (0, 2, 1, 3)) for x in (query, key, value)
+    )
+    scores = numpy.matmul(query * 0.5, numpy.transpose(key, (0, 1, 3, 2)))
+    return numpy.matmul(nn.softmax(scores), value)
+
+
+def einsums(query, key, value):
+    scores = numpy.einsum("btnh,bsnh->bnts", query, key)
+    return numpy.einsum("bnts,bsnh->btnh", nn.softmax(scores), value)
+
+
+@pytest.mark.parametrize(
+    "attention", [nn.dot_product_attention, fused_by_hand, einsums]
+)
+@pytest.mark.parametrize("dims", [(3, 3, 3, 2), (3, 4, 3, 3), (2, 2, 2, 2)])
+@pytest.mark.parametrize("after", [lambda y: y, nn.relu])
+def test_attention_with_as_many_heads_as_queries(attention, dims, after):
+    targets, sources, heads, size = dims
+    query = normal(2, targets, heads, size)
+    key, value = normal(2, 2, sources, heads, size, seed=1)
+    check(
+        lambda q, k, v: after(attention(numpy.tanh(q) * 3, k + 1, v * 2)),
+        (query, key, value),
+        _attention_in_numpy(attention, query, key, value, after),
+        rtol=1e-4,
+        atol=1e-5,
+        dynamic=False,
+    )
+
+
+def _attention_in_numpy(attention, query, key, value, after):
+    q, k, v = (
+        x.swapaxes(1, 2) for x in (np.tanh(query) * 3, key + 1, value * 2)
+    )
+    scores = q @ k.swapaxes(-1, -2)
+    if attention is nn.dot_product_attention:
+        scores /= np.sqrt(query.shape[-1])
+    if attention is fused_by_hand:
+        scores /= 2
+    result = scipy.special.softmax(scores, axis=-1) @ v
+    if attention is not fused_by_hand:
+        result = result.swapaxes(1, 2)
+    return result if after is not nn.relu else np.maximum(result, 0)
+
+
+def test_attention_in_a_loop():
+    x = normal(2, 3, 3, 4)
+
+    def step(i, x):
+        return i + 1, nn.dot_product_attention(numpy.tanh(x), x, x) * 2
+
+    def function(x):
+        return control_flow.while_loop(lambda i, x: i < 3, step, (0, x))[1]
+
+    wanted = np.asarray(function(x))
+    check(function, [x], wanted, rtol=1e-4, atol=1e-5, dynamic=False)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "prod"])
+@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+@pytest.mark.parametrize("axis", [0, 1, 2, (0, 1), (0, 2)])
+def test_reductions_beside_transposes(name, order, axis):
+    op = getattr(numpy, name)
+    for dims in ((3, 3, 1), (3, 2, 1), (1, 2, 2)):
+        x = normal(*dims)
+
+        def before(x):
+            return op(numpy.transpose(x, order), axis=axis)
+
+        def behind(x):
+            result = op(x, axis=axis)
+            return numpy.transpose(result) + 1, numpy.transpose(result)
+
+        reduced = getattr(np, name)(x, axis=axis)
+        wanted = getattr(np, name)(x.transpose(order), axis=axis)
+        check(before, [x], wanted, atol=1e-6, dynamic=False)
+        check(behind, [x], (reduced.T + 1, reduced.T), atol=1e-6, dynamic=False)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_absolute_of_what_others_take_too(dynamic):
+    x = normal(5)
+    joined = np.concatenate([x, x * 2])
+
+    def function(x):
+        joined = numpy.concatenate([x, x * 2])
+        return numpy.where(joined > 0, joined, joined * 3), numpy.abs(joined)
+
+    wanted = np.where(joined > 0, joined, joined * 3), np.abs(joined)
+    check(function, [x], wanted, dynamic=dynamic)
