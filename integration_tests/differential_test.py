@@ -1,4 +1,6 @@
-"""Every op and layer at random: eager, compiled, compiled with open dims.
+"""Every op, every layer, chains of ops: eager, compiled, with open dims.
+
+Cases are drawn at random.
 
 The longer run, with other cases for every seed, is
 
@@ -15,6 +17,7 @@ import pytest
 pytest.importorskip("jax")
 
 import keras
+from integration_tests.differential import chains
 from integration_tests.differential import harness
 from integration_tests.differential import layers
 from integration_tests.differential import ops
@@ -27,6 +30,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 OPS = "integration_tests.differential.ops"
+CHAINS = "integration_tests.differential.chains"
 LAYERS = "integration_tests.differential.layers"
 PARTS = 8
 
@@ -65,6 +69,12 @@ def test_layers(part):
     cases = harness.draw(specs, 2 * len(specs), seed=0)
     findings = harness.find(LAYERS, specs, cases)
     findings = [f for f in findings if f.case.name not in PENDING]
+    assert not findings, "\n" + harness.report(findings)
+
+
+def test_chains():
+    cases = harness.draw(chains.SPECS, 200, seed=0)
+    findings = harness.find(CHAINS, chains.SPECS, cases)
     assert not findings, "\n" + harness.report(findings)
 
 

@@ -8,7 +8,8 @@ from integration_tests.differential.harness import find
 from integration_tests.differential.harness import report
 
 TABLES = {
-    name: f"integration_tests.differential.{name}" for name in ("ops", "layers")
+    name: f"integration_tests.differential.{name}"
+    for name in ("ops", "layers", "chains")
 }
 BATCH = 500
 

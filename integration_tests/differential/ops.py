@@ -1188,7 +1188,7 @@ SPECS = {
     "floor_divide": binary(np.floor_divide, values="moderate", second=(1, 4)),
     "fmax": binary(np.fmax),
     "fmin": binary(np.fmin),
-    "fmod": binary(np.fmod, values="moderate", second=(1, 4)),
+    "fmod": binary(np.fmod, values="moderate", second=(1, 4), spread=True),
     "gcd": binary(np.gcd, INTS, "moderate"),
     "greater": binary(np.greater, weight=2),
     "greater_equal": binary(np.greater_equal, weight=2),
@@ -1212,7 +1212,7 @@ SPECS = {
     "logical_xor": binary(np.logical_xor),
     "maximum": binary(np.maximum, weight=2),
     "minimum": binary(np.minimum, weight=2),
-    "mod": binary(np.mod, values="moderate", second=(1, 4)),
+    "mod": binary(np.mod, values="moderate", second=(1, 4), spread=True),
     "multiply": binary(np.multiply, weight=2),
     "nextafter": binary(np.nextafter, FLOATS),
     "not_equal": binary(np.not_equal, weight=2),
@@ -1639,7 +1639,8 @@ SPECS = {
     ),
     # Tensors, functions, control flow.
     "array": filled(like=True)._replace(
-        arguments=lambda d: ((d.array(ALL),), {"dtype": d.choice(None, *ALL)})
+        arguments=lambda d: ((d.array(ALL),), {"dtype": d.choice(None, *ALL)}),
+        numpy=converted,
     ),
     "cast": Spec(lambda d: (d.array(ALL), d.choice(*ALL)), converted, weight=4),
     "saturate_cast": Spec(saturated, weight=2),
@@ -1730,11 +1731,12 @@ SPECS = {
     "image.sobel_edges": Spec(edges, spread=True, tolerance=4),
     "image.ssim": Spec(similar, spread=True, tolerance=20),
     # Random numbers: the draws of Keras on JAX.
-    "random.beta": drawn("beta", (0.5, 2.0), (0.5, 3.0)),
+    # Of halves, the last bit decides whether a draw is rejected.
+    "random.beta": drawn("beta", (0.5, 2.0), (0.5, 3.0), dtypes=("float32",)),
     "random.binomial": drawn("binomial", (5.0, 20.0), (0.2, 0.5)),
     "random.categorical": Spec(categories, call=of_random("categorical")),
     "random.dropout": Spec(dropped, call=of_random("dropout")),
-    "random.gamma": drawn("gamma", (0.5, 2.0)),
+    "random.gamma": drawn("gamma", (0.5, 2.0), dtypes=("float32",)),
     "random.normal": drawn("normal", (0.0, 1.0), (1.0, 2.0)),
     "random.randint": drawn(
         "randint", (0, -5), (3, 1000), dtypes=("int32", "uint8")
