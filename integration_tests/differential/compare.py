@@ -183,7 +183,7 @@ def show(arrays, most=6):
 def is_narrowed(finding):
     """Whether 32 bits cannot hold a number in a compiled model."""
     if finding.kind == "error":
-        return "in 32 bits, which the constant" in finding.what
+        return "in 32 bits, which the" in finding.what
     arrays = [*arrays_of(finding.case)]
     for wanted in finding.wanted:
         arrays += [x for x in wanted if not isinstance(x, str)]

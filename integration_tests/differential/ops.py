@@ -21,6 +21,8 @@ DATA_FORMATS = ("channels_last", "channels_first")
 SINGLES = ("float32",)
 LINALG = ("float32", "float64")
 INDICES = ("int32", "int64")
+# Where Keras casts to float32 itself.
+NO_DOUBLES = ("float32", "float16", "bfloat16")
 NUMBERS = ("float32", "int32", "float16", "int64", "bfloat16", "uint8")
 
 
@@ -64,7 +66,8 @@ def binary(numpy=None, dtypes=ALL, values="any", second=None, **options):
 
 def power(x, y):
     """NumPy's power, and the integer part of negative powers of integers."""
-    if not all(np.result_type(n).kind in "iu" for n in (x, y)):
+    kinds = {np.result_type(n).kind for n in (x, y)}
+    if kinds != {"i"}:
         return np.power(x, y)
     inverse = np.where(np.abs(x) == 1, np.power(x, np.abs(y)), 0)
     return np.where(np.asarray(y) < 0, inverse, np.power(x, np.abs(y)))
@@ -587,11 +590,11 @@ def crosses(d):
     ]
 
 
-def normalised(parts, **options):
+def normalised(parts, dtypes=FLOATS, **options):
     """Inputs of a normalization with `parts` arrays of the axis's size."""
 
     def arguments(d):
-        x = d.array(FLOATS, (2, 4), "small", low=1)
+        x = d.array(dtypes, (2, 4), "small", low=1)
         axis = d.integer(-x.ndim, x.ndim - 1) if parts > 2 else -1
         size = [x.shape[axis]]
         stats = [
@@ -1221,7 +1224,9 @@ SPECS = {
     "true_divide": binary(np.true_divide),
     "where": Spec(where, np.where, weight=2),
     "select": Spec(selected, np.select),
-    "polar": Spec(same_pair(FLOATS), spread=True),
+    "polar": Spec(
+        same_pair(LINALG), lambda r, phi: r * np.exp(1j * phi), spread=True
+    ),
     # Reductions.
     "all": reduction(np.all),
     "any": reduction(np.any),
@@ -1566,8 +1571,8 @@ SPECS = {
     ),
     "batch_normalization": normalised(4),
     # With a smaller epsilon, what is left of the differences is rounding.
-    "layer_normalization": normalised(2, epsilon=1e-3),
-    "rms_normalization": normalised(1),
+    "layer_normalization": normalised(2, NO_DOUBLES, epsilon=1e-3),
+    "rms_normalization": normalised(1, NO_DOUBLES),
     "binary_crossentropy": crossentropy("binary"),
     "categorical_crossentropy": crossentropy("categorical"),
     "sparse_categorical_crossentropy": crossentropy("sparse"),

@@ -8,6 +8,7 @@ import typing
 import openvino as ov
 
 from keras.src.backend.common import global_state
+from keras.src.backend.openvino import narrowing
 from keras.src.backend.openvino.errors import reason
 from keras.src.backend.openvino.fusions import prevent_fusions
 from keras.src.backend.openvino.layout import port_of
@@ -122,15 +123,17 @@ def compile_model(outputs, inputs, device=None, operations=None):
     # Transposes that cancel can make an output an input, or two the same.
     outputs = [result.input_value(0) for result in model.get_results()]
     plan = _OutputPlan(outputs, inputs)
-    compiled = None
+    compiled, wide = None, []
     if plan.computed:
-        model = ov.Model(plan.computed, parameters)
+        computed = list(map(narrowing.narrow_output, plan.computed))
+        narrow = list(map(narrowing.narrow_parameter, parameters))
+        pairs = enumerate(zip(parameters, narrow))
+        wide = [i for i, (before, after) in pairs if before is not after]
+        model = ov.Model(computed, narrow)
         compiled = _compile(model, device or get_device(), PROPERTIES)
     if operations is not None:
         operations.seal()
-    return Executable(
-        compiled, plan.sources, _constant_bytes(model), operations
-    )
+    return Executable(compiled, plan, wide, _constant_bytes(model), operations)
 
 
 def _constant_bytes(model):
@@ -209,10 +212,16 @@ class Executable:
     # More requests than that are at work at once only now and then.
     MAX_IDLE = 16
 
-    def __init__(self, compiled, sources, nbytes, operations=None):
+    def __init__(self, compiled, plan, wide_inputs, nbytes, operations=None):
         self.nbytes = nbytes
         self._compiled = compiled
-        self._sources = sources
+        self._sources = plan.sources
+        self._wide_inputs = wide_inputs
+        self._wide_outputs = [
+            i
+            for i, y in enumerate(plan.computed)
+            if y.element_type == ov.Type.f64
+        ]
         self._busy = 0  # requests at work
         self._is_large = False
         self._idle = []
@@ -241,6 +250,10 @@ class Executable:
         return results
 
     def _infer(self, tensors):
+        if self._wide_inputs:
+            tensors = list(tensors)
+            for index in self._wide_inputs:
+                tensors[index] = narrowing.narrow_tensor(tensors[index])
         request = self._take()
         is_large = True
         try:
@@ -261,6 +274,8 @@ class Executable:
             ) from None
         finally:
             self._give_back(request, is_large)
+        for index in self._wide_outputs:
+            results[index] = narrowing.widened(results[index])
         return results
 
     def release_memory(self):

@@ -276,7 +276,20 @@ def constant(array):
     if array.dtype.name in BIT_CARRIERS:
         tensor = to_ov_tensor(array)
         return ov.op.Constant(tensor, shared_memory=False).output(0)
+    if array.dtype == np.float64 and np.isinf(array).any():
+        return _infinite_constant(array)
     return ov.op.Constant(for_runtime(array), shared_memory=True).output(0)
+
+
+def _infinite_constant(array):
+    """A quotient of Constants, for an array of float64 with infinities.
+
+    The CPU plugin, which narrows them, makes the largest float32 of those.
+    """
+    is_infinite = np.isinf(array)
+    above = np.where(is_infinite, np.sign(array), array)
+    below = np.where(is_infinite, 0.0, 1.0)
+    return node("Divide", [constant(above), constant(below)], {}).output(0)
 
 
 def static_shape(output):
@@ -366,11 +379,17 @@ def shared_constant(array):
     if trace is None:
         return constant(array)
     if trace.narrows:
-        _refuse_to_narrow(array)
+        refuse_to_narrow(array, "constant")
     return trace.innermost.constant(array)
 
 
-def _refuse_to_narrow(array):
+def refuse_to_narrow(array, what):
+    """Raises a `ValueError` for an integer that 32 bits do not hold.
+
+    Args:
+        array: a `numpy.ndarray`.
+        what: what it is of a compiled model.
+    """
     if array.dtype.name not in ("int64", "uint32", "uint64") or not array.size:
         return
     bounds = np.iinfo(np.int32)
@@ -378,6 +397,6 @@ def _refuse_to_narrow(array):
         if not bounds.min <= value <= bounds.max:
             raise ValueError(
                 f"Compiled models compute {array.dtype.name} in 32 bits, which "
-                f"the constant {value} does not fit; compute with it outside "
+                f"the {what} {value} does not fit; compute with it outside "
                 "of the model, or set `run_eagerly=True`."
             )

@@ -1,0 +1,66 @@
+"""Inputs and outputs of 64 bits of compiled models, which compute in 32.
+
+The CPU plugin makes of each number the nearest that it has: of infinity the
+largest float32, of 2**40 the largest int32. Here floats are rounded as NumPy
+rounds them, and integers that do not fit are refused.
+"""
+
+import numpy as np
+import openvino as ov
+
+from keras.src.backend.openvino import graph
+from keras.src.backend.openvino import rewriting
+from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
+from keras.src.backend.openvino.dtypes import ov_name
+from keras.src.backend.openvino.dtypes import ov_to_keras_type
+from keras.src.backend.openvino.dtypes import to_array
+from keras.src.backend.openvino.dtypes import to_ov_tensor
+
+_NARROW = {"float64": "float32", "int64": "int32", "uint64": "int32"}
+
+
+def narrow_parameter(parameter):
+    """A Parameter of 32 bits in place of one of 64 that something takes.
+
+    What took the one takes what the other is converted to. Others are given
+    back as they are.
+    """
+    dtype = ov_to_keras_type(parameter.get_element_type())
+    targets = parameter.output(0).get_target_inputs()
+    types = {target.get_node().get_type_name() for target in targets}
+    if dtype not in _NARROW or types <= {"Result"}:
+        return parameter
+    kind = OPENVINO_DTYPES[_NARROW[dtype]]
+    narrow = ov.op.Parameter(kind, parameter.get_partial_shape())
+    rewriting.rewire(parameter, _converted(narrow.output(0), dtype))
+    return narrow
+
+
+def narrow_output(output):
+    """An `openvino.Output` of float32 for one of float64."""
+    is_wide = output.get_element_type() == ov.Type.f64
+    return _converted(output, "float32") if is_wide else output
+
+
+def _converted(output, dtype):
+    destination = {"destination_type": ov_name(dtype)}
+    return graph.node("Convert", [output], destination).output(0)
+
+
+def narrow_tensor(tensor):
+    """An `openvino.Tensor` of 32 bits with the numbers of one of 64.
+
+    Raises:
+        ValueError: for an integer that 32 bits do not hold.
+    """
+    array = to_array(tensor)
+    dtype = ov_to_keras_type(tensor.element_type)
+    if dtype != "float64":
+        graph.refuse_to_narrow(array, "input")
+    with np.errstate(over="ignore"):
+        return to_ov_tensor(array.astype(_NARROW[dtype]))
+
+
+def widened(tensor):
+    """An `openvino.Tensor` of float64 with the numbers of one of float32."""
+    return to_ov_tensor(to_array(tensor).astype("float64"))
