@@ -12,6 +12,7 @@ from keras.src.backend.openvino import jit
 from keras.src.backend.openvino.common import canonical_axis
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.common import known_dim
+from keras.src.backend.openvino.composite import composite
 from keras.src.backend.openvino.control_flow import associative_scan
 from keras.src.backend.openvino.control_flow import cond
 from keras.src.backend.openvino.control_flow import fori_loop
@@ -28,6 +29,8 @@ from keras.src.backend.openvino.dtypes import for_runtime
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.graph import Trace
+from keras.src.backend.openvino.kernels import scatter_nd_update
+from keras.src.backend.openvino.registry import ROUNDED
 from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
@@ -158,16 +161,62 @@ _REDUCTIONS = {
 
 
 def scatter_update(inputs, indices, updates, reduction=None):
+    """As in JAX, what is to go outside of `inputs` goes nowhere."""
     if reduction not in _REDUCTIONS:
         raise ValueError(f"Unsupported reduction: {reduction}")
     inputs = convert_to_tensor(inputs)
+    operands = inputs, cast(indices, "int32"), cast(updates, inputs.dtype)
+    is_inside = _are_inside(*operands[:2])
     return apply(
-        "ScatterNDUpdate",
-        inputs,
-        cast(indices, "int32"),
-        cast(updates, inputs.dtype),
+        "ScatterNDUpdate" if is_inside else "ScatterInside",
+        *operands,
         reduction=_REDUCTIONS[reduction],
     )
+
+
+def _are_inside(x, indices):
+    """Whether indices are known, and known to be within the bounds of `x`."""
+    dims = x.shape[: indices.shape[-1]]
+    if is_symbolic(indices) or None in dims:
+        return False
+    return bool(_inside(value_of(indices), np.array(dims, "int32")).all())
+
+
+def _inside(indices, dims):
+    return ((indices >= -dims) & (indices < dims)).all(axis=-1)
+
+
+def _scatter_inside_kernel(x, indices, updates, reduction):
+    depth = indices.shape[-1]
+    inside = _inside(indices, np.array(x.shape[:depth], "int32"))
+    shape = indices.shape[:-1] + x.shape[depth:]
+    updates = np.broadcast_to(updates, shape)[inside]
+    return scatter_nd_update(x, indices[inside], updates, reduction)
+
+
+@composite(
+    "ScatterInside",
+    _scatter_inside_kernel,
+    takes_complex=True,
+    halves=ROUNDED,
+)
+def _scatter_inside(x, indices, updates, reduction):
+    # The runtime refuses other indices. One more row, cut off in the end,
+    # takes what belongs to none.
+    depth = known_dim(indices, -1, "scatter_update")
+    dims = apply("ShapeOf", x, output_type="i32")
+    dims = apply("Slice", dims, (0,), (depth,), (1,), (0,))
+    positive = apply("Select", indices < 0, indices + dims, indices)
+    outside = apply("LogicalOr", positive < 0, positive >= dims)
+    outside = apply("ReduceLogicalOr", outside, (-1,), keep_dims=True)
+    first = np.eye(1, depth, dtype="int32")[0]  # the index of the added row
+    rows = apply("Select", outside, dims * first, positive)
+    before, after = (0,) * x.ndim, (1, *(0 for _ in range(1, x.ndim)))
+    padded = apply("Pad", x, before, after, pad_mode="constant")
+    result = apply(
+        "ScatterNDUpdate", padded, rows, updates, reduction=reduction
+    )
+    return apply("Slice", result, (0,), (-1,), (1,), (0,))
 
 
 def slice(inputs, start_indices, shape):

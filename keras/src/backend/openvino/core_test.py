@@ -5,6 +5,7 @@ import pytest
 
 from keras.src import ops
 from keras.src.backend.openvino.core import Variable
+from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.testing import run_compiled
 
@@ -180,3 +181,42 @@ def test_windows_that_do_not_fit_are_errors():
         ops.slice_update(x, [0, 0], np.zeros((3, 1)))
     with pytest.raises(ValueError, match="start and a size for each axis"):
         ops.slice_update(x, [0], np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize("reduction", [None, "add", "max", "min", "mul"])
+@pytest.mark.parametrize("dtype", ["float32", "int32", "bfloat16"])
+def test_what_is_scattered_outside_is_dropped(reduction, dtype):
+    x = np.arange(12).reshape(4, 3).astype(numpy_dtype(dtype))
+    indices = np.array([[1, 2], [4, 0], [-1, 0], [0, 3], [-5, 1], [2, -1]])
+    updates = np.array([5, 99, 7, 99, 99, -3]).astype(x.dtype)
+    ufunc = {
+        "add": np.add,
+        "max": np.maximum,
+        "min": np.minimum,
+        "mul": np.multiply,
+    }.get(reduction, lambda old, new: new)
+    wanted = x.copy()
+    for i in (0, 2, 5):
+        place = tuple(indices[i])
+        wanted[place] = ufunc(wanted[place], updates[i])
+    indices = indices.astype("int32")
+
+    def op(x, indices, updates):
+        return ops.scatter_update(x, indices, updates, reduction)
+
+    eager = op(*map(ops.convert_to_tensor, (x, indices, updates)))
+    np.testing.assert_array_equal(eager, wanted)
+    for specs in ((), [(None, None), (None, None), (None,)]):
+        result = jit(op, specs)(x, indices, updates)
+        np.testing.assert_array_equal(result, wanted)
+        assert result.dtype == dtype
+
+
+def test_rows_that_are_scattered_outside_are_dropped():
+    rows = np.array([[2], [9], [0]], "int32")
+    values = np.arange(6, dtype="float32").reshape(3, 2)
+    wanted = np.zeros((3, 2), "float32")
+    wanted[[2, 0]] = values[[0, 2]]
+    np.testing.assert_array_equal(ops.scatter(rows, values, (3, 2)), wanted)
+    result = jit(lambda i, v: ops.scatter(i, v, (3, 2)))(rows, values)
+    np.testing.assert_array_equal(result, wanted)
