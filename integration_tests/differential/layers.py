@@ -645,7 +645,12 @@ def _(d):
         (((b, n, k), (b, k)), (2, 1)),
     )
     options = dict(axes=axes, normalize=d.flag())
-    return options, [Array(s, fixed=(-1,)) for s in shapes]
+    # Keras wants to know none or both of the dims that are summed over.
+    summed = axes if isinstance(axes, tuple) else (axes, axes)
+    known = d.flag()
+    return options, [
+        Array(s, fixed=(i,) if known else ()) for s, i in zip(shapes, summed)
+    ]
 
 
 # ------------------------------------------------------------ regularization
