@@ -8,6 +8,7 @@ while it runs, and each edge that comes from outside becomes an input of the
 
 import builtins
 import functools
+import itertools
 
 import numpy as np
 import openvino as ov
@@ -20,6 +21,7 @@ from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.specialise import UnknownDim
+from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -57,7 +59,10 @@ class _Body:
         trace = graph.current_trace() or graph.Trace()
         with trace, trace.scope() as scope:
             self.structure = _to_tensors(function())
-            self.results = [x.output for x in _flat(self.structure)]
+            outputs = [x.output for x in _flat(self.structure)]
+            if parameters:
+                outputs = _kept_apart(outputs, parameters, scope)
+            self.results = outputs
         self._parameters = list(parameters)
         self.captured = []
         self._capture(scope)
@@ -95,6 +100,86 @@ class _Body:
         captured = [parameter for _, parameter in self.captured]
         nodes = [p.get_node() for p in self._parameters + captured]
         return ov.Model(self.results, nodes)
+
+
+# What gives the values that it got, and may do so without copying them.
+_VIEWS = (
+    "Convert",
+    "Gather",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+    "VariadicSplit",
+)
+
+
+def _kept_apart(results, parameters, scope):
+    """The results of a loop's body as the CPU plugin can take them over.
+
+    It takes them over into the parameters one after the other, so that the
+    second of two that are exchanged would become itself again, and leaves one
+    that is a parameter, or a view of one, as memory was. A parameter that
+    nothing uses does not get its initial value, which is the result of no
+    iterations.
+    """
+    results = [_copied(x) if _is_view(x, scope) else x for x in results]
+    used = _ancestors(results)
+    return [
+        result
+        if parameter is None or parameter.get_node().get_name() in used
+        else _with_use_of(parameter, result)
+        for result, parameter in itertools.zip_longest(
+            results, [None, *parameters][: len(results)]
+        )
+    ]
+
+
+def _is_view(output, scope):
+    """Whether an output is what comes from outside of a body, or a view."""
+    while output.get_node().get_type_name() in _VIEWS:
+        output = output.get_node().input_value(0)
+    node = output.get_node()
+    is_inside = node.get_name() in scope.nodes
+    return not is_inside and node.get_type_name() != "Constant"
+
+
+def _ancestors(outputs):
+    """The names of all nodes that outputs depend on."""
+    names, stack = set(), [x.get_node() for x in outputs]
+    while stack:
+        node = stack.pop()
+        if node.get_name() not in names:
+            names.add(node.get_name())
+            stack += [x.get_node() for x in node.input_values()]
+    return names
+
+
+def _with_use_of(parameter, result):
+    """`result`, out of an array that also holds what `parameter` holds."""
+    own, other = OpenVINOKerasTensor(result), OpenVINOKerasTensor(parameter)
+    flat = [
+        apply("Reshape", x, (-1,), special_zero=False) for x in (own, other)
+    ]
+    size = apply("ShapeOf", flat[0], output_type="i32")
+    joined = apply("Concat", *flat, axis=0)
+    taken = apply("Slice", joined, (0,), size, (1,), (0,))
+    shape = apply("ShapeOf", own, output_type="i32")
+    return apply("Reshape", taken, shape, special_zero=False).output
+
+
+def _copied(output):
+    """The values in memory of their own, which the runtime keeps apart."""
+    x = OpenVINOKerasTensor(output)
+    if x.ndim == 0:
+        return apply("Squeeze", _rolled(apply("Unsqueeze", x, 0)), 0).output
+    return _rolled(x).output
+
+
+def _rolled(x):
+    return apply("Roll", x, (0,), (0,))
 
 
 def _register(node):

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from keras.src.backend.openvino import tensor
 from keras.src.backend.openvino.core import Variable
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.testing import check
+from keras.src.backend.openvino.testing import normal
 from keras.src.backend.openvino.testing import run_compiled
 
 X = np.array([1, 2, 3], "float32")
@@ -207,7 +210,10 @@ def test_slices_move_to_where_they_fit():
 )
 def test_scatter_update_with_a_reduction(reduction, expected):
     check(
-        lambda x, i, u: ops.scatter_update(x, i, u, reduction=reduction),
+        # How many dims an index has is to be known.
+        lambda x, i, u: ops.scatter_update(
+            x, ops.reshape(i, (-1, 1)), u, reduction=reduction
+        ),
         [
             np.ones(3, "float32"),
             np.array([[1], [1]], "int32"),
@@ -219,7 +225,7 @@ def test_scatter_update_with_a_reduction(reduction, expected):
 
 def test_scatter_adds_up():
     check(
-        lambda i, v: ops.scatter(i, v, (4,)),
+        lambda i, v: ops.scatter(ops.reshape(i, (-1, 1)), v, (4,)),
         [np.array([[1], [3], [1]], "int32"), np.array([1, 2, 3], "float32")],
         [[0, 4, 0, 2]],
     )
@@ -350,3 +356,107 @@ def test_random_draws_in_a_loop_differ():
 
     eager, compiled = draws(ops.zeros(3))
     assert len(set(eager.tolist() + compiled.tolist())) == 6
+
+
+DTYPES = ("float32", "float16", "bfloat16", "int32", "int8", "bool", "int64")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_values_may_change_places(order, shape, dtype):
+    arrays = [
+        np.asarray(ops.cast(np.full(shape, value), dtype)) for value in range(3)
+    ]
+
+    def turned(*values):
+        return ops.while_loop(
+            lambda i, *_: i < 2,
+            lambda i, *values: (i + 1, *(values[j] for j in order)),
+            (0, *values),
+        )[1:]
+
+    wanted = [arrays[order[j]] for j in order]
+    for dynamic in (False, True):
+        results = run_compiled(turned, *arrays, dynamic=dynamic)
+        for result, array in zip(results, wanted, strict=True):
+            np.testing.assert_array_equal(result, array)
+            assert result.dtype == array.dtype
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: ops.reshape(ops.reshape(x, (6,)), (2, 3)),
+        lambda x: ops.transpose(ops.reshape(x, (3, 2))),
+        lambda x: x[0:1][[0, 0]],
+        lambda x: x[::-1],
+    ],
+)
+def test_views_of_values_may_change_places(view):
+    x, y = normal(2, 3), normal(2, 3, seed=1)
+
+    def swapped(x, y):
+        return ops.while_loop(
+            lambda i, *_: i < 3,
+            lambda i, x, y: (i + 1, view(y), view(x)),
+            (0, x, y),
+        )[1:]
+
+    wanted = [np.asarray(a) for a in swapped(x, y)]
+    for result, array in zip(
+        run_compiled(swapped, x, y, dynamic=False), wanted
+    ):
+        np.testing.assert_array_equal(result, array)
+
+
+def test_scans_may_hand_on_what_they_had():
+    x = np.arange(8, dtype="float32").reshape(4, 2)
+    first, second = normal(2), normal(2, seed=1)
+
+    def delayed(first, second, x):
+        (first, second), ys = ops.scan(
+            lambda carry, x: ((carry[0] + x, carry[0]), carry[1]),
+            (first, second),
+            x,
+        )
+        return first, second, ys
+
+    sums = first + np.concatenate([np.zeros((1, 2)), np.cumsum(x, axis=0)])
+    wanted = sums[4], sums[3], np.stack([second, *sums[:3]])
+    for dynamic in (False, True):
+        results = run_compiled(delayed, first, second, x, dynamic=dynamic)
+        for result, array in zip(results, wanted, strict=True):
+            np.testing.assert_allclose(result, array, rtol=1e-6)
+
+
+BODIES = {
+    "stays": lambda x, y: (x * 2, y),
+    "constant": lambda x, y: (np.ones((2, 3), "float32"), x),
+    "unused": lambda x, y: (y * 3, y + 1),
+    "joined": lambda x, y: (x + y, x + y),
+}
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("name", BODIES)
+def test_results_after_any_number_of_iterations(name, count):
+    x, y = normal(2, 3), normal(2, 3, seed=1)
+    outer = normal(2, 3, seed=2)
+
+    def loop(count, x, y, outer):
+        return ops.while_loop(
+            lambda i, *_: i < count,
+            lambda i, x, y, z: (i + 1, *BODIES[name](x, y), outer),
+            (0, x, y, x),
+        )[1:]
+
+    wanted = x, y, x
+    for _ in range(count):
+        wanted = *BODIES[name](*wanted[:2]), outer
+    for dynamic in (False, True):
+        results = run_compiled(
+            loop, np.array(count, "int32"), x, y, outer, dynamic=dynamic
+        )
+        for result, array in zip(results, wanted, strict=True):
+            np.testing.assert_allclose(result, array, rtol=1e-6)

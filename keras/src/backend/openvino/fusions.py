@@ -44,11 +44,26 @@ def _reduction(node, x, axes):
     A transpose before or behind it, of dims of 1, would be forgotten: a result
     of (1, 3) would be (3, 1).
     """
-    is_static = graph.static_shape(x) is not None
-    if not is_static or node.get_attributes()["keep_dims"]:
+    keeps = node.get_attributes()["keep_dims"]
+    if _is_of_one(node, x, axes):
+        return x if keeps else rewriting.squeezed(x, axes)
+    if graph.static_shape(x) is None or keeps:
         return None
     kept = rewriting.node_like(node, [x, axes], keep_dims=True)
     return rewriting.squeezed(kept, axes)
+
+
+def _is_of_one(node, x, axes):
+    """Whether each number is reduced by itself, and stays as it is.
+
+    Of integers, the difference of the greatest and the least of one would be
+    the number itself in the CPU plugin.
+    """
+    axes = rewriting.integers(axes)
+    if not axes or node.get_type_name() in ("ReduceL1", "ReduceL2"):
+        return False
+    dims = [x.partial_shape[axis] for axis in axes]
+    return all(dim.is_static and dim.get_length() == 1 for dim in dims)
 
 
 def _absolute(node, x):

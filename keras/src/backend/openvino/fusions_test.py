@@ -105,3 +105,23 @@ def test_absolute_of_what_others_take_too(dynamic):
 
     wanted = np.where(joined > 0, joined, joined * 3), np.abs(joined)
     check(function, [x], wanted, dynamic=dynamic)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int32", "float32"])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_reductions_of_one_number(dtype, keepdims):
+    x = np.array([[[0]], [[1]], [[5]]], dtype)
+    arguments = {"axis": 2, "keepdims": keepdims}
+    for dynamic in (False, (0,)):
+        check(
+            lambda x: numpy.ptp(x, **arguments),
+            [x],
+            np.ptp(x, **arguments),
+            dynamic=dynamic,
+        )
+        check(
+            lambda x: (numpy.max(x, **arguments), numpy.sum(x, **arguments)),
+            [x],
+            (np.max(x, **arguments), np.sum(x, **arguments)),
+            dynamic=dynamic,
+        )

@@ -1,5 +1,6 @@
 from keras.src import tree
 from keras.src.backend.openvino import control_flow
+from keras.src.backend.openvino.common import known_dim
 from keras.src.backend.openvino.numpy import swapaxes
 from keras.src.backend.openvino.numpy import where
 from keras.src.backend.openvino.numpy import zeros_like
@@ -94,7 +95,7 @@ def _where(keep, new, old):
 
 
 def _unrolled(step, states, xs):
-    steps = tree.flatten(xs)[0].shape[0]
+    steps = known_dim(tree.flatten(xs)[0], 0, "rnn")
     if not steps:
         raise ValueError("Unrolling requires a fixed number of timesteps.")
     outputs = []
