@@ -220,7 +220,7 @@ LEFT_OUT = {
 SPECS = {}
 
 
-def specify(*names, only_eager="", tolerance=4, **fixed):
+def specify(*names, only_eager="", tolerance=4, numpy=None, **fixed):
     """Makes the specifications of layers whose arguments a function draws.
 
     The function takes a `Draw`, the layer's name if it wants it, and `fixed`;
@@ -232,6 +232,7 @@ def specify(*names, only_eager="", tolerance=4, **fixed):
         for name in names:
             SPECS[name] = Spec(
                 arguments(draw, name, fixed),
+                numpy,
                 build=build,
                 compiled=compiled,
                 only_eager=only_eager,
@@ -1027,7 +1028,23 @@ def _(d):
     return dict(value_range=(0, 255)), _images(d, first=False)[1]
 
 
-@specify("Equalization")
+def equalized(images, layer, **_):
+    """Of whole numbers, by one histogram for each channel.
+
+    JAX multiplies by 1 / 255 where NumPy divides, and may take the next bin.
+    """
+    first = layer.arguments["data_format"] == "channels_first"
+    axis = 1 if first else -1
+    channels = []
+    for channel in np.moveaxis(images.astype("int32"), axis, 0):
+        total = np.cumsum(np.bincount(channel.ravel(), minlength=256))
+        least = total[total > 0][0]
+        table = (total - least) * 255 / (total[-1] - least)
+        channels.append(np.clip(np.round(table), 0, 255)[channel])
+    return np.stack(channels, axis).astype("float32")
+
+
+@specify("Equalization", numpy=equalized)
 def _(d):
     """As in training: models that Keras makes of it are cycles."""
     data_format, array = _images(d)

@@ -94,6 +94,19 @@ def reduction(
     return Spec(arguments, numpy, **options)
 
 
+def cumulated(x, axis, dtype):
+    """NumPy's sum; JAX takes the nearest for floats beyond integers."""
+    dtype = dtype or x.dtype
+    return np.cumsum(x.astype(dtype), axis, dtype)
+
+
+def median(x, **kwargs):
+    """NumPy's, whose mean of two large numbers is infinite."""
+    if x.dtype == "float64":
+        return 2 * np.median(x / 2, **kwargs)
+    return np.median(x, **kwargs)
+
+
 def quantiles(numpy, top, dtypes=NUMBERS):
     def arguments(d):
         x = d.array(dtypes, (0, 3), "any", low=1)
@@ -545,6 +558,18 @@ def counted(d):
     if d.bool():
         kwargs["weights"] = d.array(FLOATS, list(x.shape), "small")
     return (x,), kwargs
+
+
+def bins(x, minlength=0, weights=None):
+    """NumPy's `bincount` of each row; JAX adds up float16 in float16."""
+    dtype = "int32" if weights is None else weights.dtype
+    weights = np.ones_like(x) if weights is None else weights
+    length = max(minlength, x.max() + 1)
+    rows = [
+        np.bincount(row, weight.astype("float64"), length)
+        for row, weight in zip(np.atleast_2d(x), np.atleast_2d(weights))
+    ]
+    return np.stack(rows).reshape([*x.shape[:-1], length]).astype(dtype)
 
 
 def averaged(d):
@@ -1239,7 +1264,7 @@ SPECS = {
     "logsumexp": reduction(spread=True),
     "max": reduction(np.max, low=1),
     "mean": reduction(np.mean, spread=True, weight=2),
-    "median": reduction(np.median, spread=True),
+    "median": reduction(median, spread=True),
     "min": reduction(np.min, low=1),
     "moments": Spec(
         lambda d: (
@@ -1293,6 +1318,7 @@ SPECS = {
         dtypes=ALL,
         values="finite",
         spread=True,
+        numpy=cumulated,
     ),
     "nancumprod": along(dtypes=ALL, values="moderate", spread=True),
     "nancumsum": along(dtypes=ALL, values="moderate", spread=True),
@@ -1418,7 +1444,7 @@ SPECS = {
         ),
         np.isin,
     ),
-    "bincount": Spec(counted, only_eager=DEPENDS),
+    "bincount": Spec(counted, bins, only_eager=DEPENDS),
     "histogram": Spec(histograms, np.histogram),
     "nonzero": unary(np.nonzero, only_eager=DEPENDS, rank=(1, 3)),
     "unique": Spec(uniques, only_eager=DEPENDS),

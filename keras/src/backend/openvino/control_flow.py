@@ -468,10 +468,10 @@ def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
         raise ValueError(f"{message} Received: unroll={unroll}")
     init, xs = _to_tensors(init), _to_tensors(xs)
     count = _scan_length(xs, length)
-    if count is None or _any_symbolic((init, xs)):
-        return _traced_scan(f, init, xs, count, reverse)
     if count == 0:
         return init, _no_slices(f, init, xs)
+    if count is None or _any_symbolic((init, xs)):
+        return _traced_scan(f, init, xs, count, reverse)
     result = _attempted(lambda: _eager_scan(f, init, xs, count, reverse))
     return result or _traced_scan(f, init, xs, count, reverse)
 

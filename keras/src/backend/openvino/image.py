@@ -554,7 +554,8 @@ def perspective_transform(
 
 def _checked_points(name, points):
     points = cast(points, "float32")
-    dims = [known_dim(points, i, "perspective_transform") for i in (-2, -1)]
+    axes = range(points.ndim)[-2:]
+    dims = [known_dim(points, i, "perspective_transform") for i in axes]
     if points.ndim not in (2, 3) or dims != [4, 2]:
         raise ValueError(
             f"Invalid {name} shape: expected (4,2) for a single image or "

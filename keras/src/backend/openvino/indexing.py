@@ -177,9 +177,10 @@ def _layout(x, items):
             indices.append((dim, item))
             axis += 1
             dim += 1
-    # As in NumPy, any will do where they broadcast to no elements.
-    if not any(0 in getattr(index, "shape", ()) for _, index in indices):
-        for item, axis, size in bounds:
+    # As in NumPy, arrays may hold anything where they broadcast to nothing.
+    is_empty = any(0 in getattr(index, "shape", ()) for _, index in indices)
+    for item, axis, size in bounds:
+        if not is_empty or item.ndim == 0:
             _check_bounds(item, axis, size)
     return slices, new_dims, indices
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from hypothesis import example
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -68,6 +69,9 @@ def indexed_arrays(draw):
 
 @settings(deadline=None, max_examples=400)
 @given(indexed_arrays())
+@example((np.zeros((1, 0)), (Ellipsis, 0, False)))
+@example((np.zeros((3, 4)), (Ellipsis, 0, False)))
+@example((np.zeros((3, 4)), (np.array([9]), np.zeros(0, int))))
 def test_as_numpy(case):
     array, key = case
     for x in (convert_to_tensor(array), pending(array)):

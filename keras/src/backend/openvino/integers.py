@@ -193,11 +193,32 @@ def _is_constant_zero(output):
 # ------------------------------------------------------- reducing and pooling
 
 
+def _unfused(type, inputs, attributes):
+    """A reduction that nothing is fused to.
+
+    Of one of integers and a constant that multiplies it or is added to it the
+    plugin makes one node, which is wrong for all results but the first.
+    """
+    x = OpenVINOKerasTensor(node(type, inputs, attributes).output(0))
+    return apply("BitwiseOr", x, like(0, x)).output.get_node()
+
+
+def reduce_prod(inputs, attributes):
+    """The mend of `ReduceProd`."""
+    if inputs[0].get_element_type().is_real():
+        return None
+    wrapped = _wrapping_product(inputs, attributes)
+    return wrapped or _unfused("ReduceProd", inputs, attributes)
+
+
+_wrapping_product = wrapping("ReduceProd")
+
+
 def _extreme(type, neutral):
     """A maximum or minimum; `neutral` is one of 16 bits."""
 
     @_mend
-    def mend(x, axes, keep_dims=False):
+    def of_wide(x, axes, keep_dims=False):
         def reduced(y):
             result = apply(type, cast(y, "float32"), axes, keep_dims=True)
             return cast(result, x.dtype)
@@ -210,6 +231,12 @@ def _extreme(type, neutral):
         result = apply("BitwiseLeftShift", best, like(16, x))
         result = apply("BitwiseOr", result, reduced(low))
         return result if keep_dims else apply("Squeeze", result, axes)
+
+    def mend(inputs, attributes):
+        dtype = ov_to_keras_type(inputs[0].get_element_type())
+        if dtype in _OF_16_BITS:
+            return _unfused(type, inputs, attributes)
+        return of_wide(inputs, attributes)
 
     return mend
 

@@ -143,6 +143,22 @@ def test_reductions(axis, keepdims):
         )
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32"])
+@pytest.mark.parametrize("name", ["max", "min", "sum", "prod"])
+def test_arithmetic_behind_reductions(name, dtype):
+    x = RNG.integers(0, 6, (4, 1, 5)).astype(dtype)
+    for axis in (1, 2, (1, 2)):
+        reduced = getattr(np, name)(x, axis=axis)
+        if name in ("sum", "prod"):
+            reduced = reduced.astype("int32")
+        for factor, term in ((3, 0), (1, 5), (2, -1)):
+            check(
+                lambda x: getattr(numpy, name)(x, axis=axis) * factor + term,
+                reduced * factor + term,
+                x,
+            )
+
+
 @pytest.mark.parametrize("name", ["argmax", "argmin"])
 def test_positions_of_extremes(name):
     near = 2**30 + RNG.permutation(60 * 60).reshape(60, 60).astype("int32")

@@ -212,7 +212,7 @@ register(
 register(
     "ReduceProd",
     kernels.reduction(np.multiply.reduce),
-    mend=integers.wrapping("ReduceProd"),
+    mend=integers.reduce_prod,
 )
 register(
     "ReduceSum",
