@@ -4,19 +4,59 @@ OpenVINO 2026.4 moves and fuses nodes where that is not right. Each function
 here puts a node in other words, which OpenVINO leaves as they are.
 """
 
+import itertools
+
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import rewriting
 
 
 def prevent_fusions(model):
     """Rewrites the nodes of an `openvino.Model` that would not be kept."""
-    for body in rewriting.bodies(model):
-        prevent_fusions(body)
-    for node in model.get_ordered_ops():
+    models = [model, *rewriting.bodies(model)]
+    _keep_weights_apart(models)
+    for node in itertools.chain(*(m.get_ordered_ops() for m in models)):
         rule = _RULES.get(node.get_type_name())
         result = rule and rule(node, *node.input_values())
         if result:
             rewriting.rewire(node, result)
+
+
+def _keep_weights_apart(models):
+    """Gives weights that are used in two ways to each way by itself.
+
+    The CPU plugin keeps what it made of weights, in an order that is good for
+    a product or a convolution, for all that use the same memory and have the
+    same shape: also for a product with the transposed matrix.
+    """
+    first = {}
+    for model in models:
+        own = {}
+        for node in model.get_ordered_ops():
+            for port in node.inputs()[:2] if _way(node) else ():
+                source = port.get_source_output()
+                weights = rewriting.constant_of(source)
+                if weights is None or not _has_other_order(weights):
+                    continue
+                key, way = rewriting.address(weights), _way(node, port)
+                if first.setdefault(key, way) == way:
+                    continue
+                if (key, way) not in own:
+                    own[key, way] = rewriting.with_own_constant(source)
+                port.replace_source_output(own[key, way])
+
+
+def _way(node, port=None):
+    """What a node does to the weights at a port; `None` for other nodes."""
+    type, index = node.get_type_name(), port.get_index() if port else 0
+    if type == "MatMul":
+        flag = ("transpose_a", "transpose_b")[index]
+        return type, index, node.get_attributes()[flag]
+    return (type, index) if "Convolution" in type else None
+
+
+def _has_other_order(constant):
+    dims = [dim for dim in constant.get_output_shape(0) if dim > 1]
+    return len(dims) > len(set(dims))
 
 
 def _transpose(node, x, order):
@@ -80,6 +120,18 @@ def _absolute(node, x):
     return rewriting.squeezed(x, axis)
 
 
+def _reshape(node, x, shape):
+    """Is a squeeze, of a product of matrices that becomes a scalar.
+
+    The CPU plugin would crash.
+    """
+    is_product = x.get_node().get_type_name() == "MatMul"
+    if not is_product or rewriting.integers(shape) != []:
+        return None
+    axes = rewriting.integer_constant(range(len(x.partial_shape)))
+    return rewriting.squeezed(x, axes)
+
+
 _RULES = {
     "Abs": _absolute,
     "ReduceL1": _reduction,
@@ -91,5 +143,6 @@ _RULES = {
     "ReduceMin": _reduction,
     "ReduceProd": _reduction,
     "ReduceSum": _reduction,
+    "Reshape": _reshape,
     "Transpose": _transpose,
 }

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import scipy.special
 
-from keras.src.backend.openvino import control_flow
 from keras.src.backend.openvino import nn
 from keras.src.backend.openvino import numpy
+from keras.src.backend.openvino.control_flow import while_loop
+from keras.src.backend.openvino.tensor import apply
+from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.testing import check
 from keras.src.backend.openvino.testing import normal
 
@@ -67,7 +69,7 @@ def test_attention_in_a_loop():
         return i + 1, nn.dot_product_attention(numpy.tanh(x), x, x) * 2
 
     def function(x):
-        return control_flow.while_loop(lambda i, x: i < 3, step, (0, x))[1]
+        return while_loop(lambda i, x: i < 3, step, (0, x))[1]
 
     wanted = np.asarray(function(x))
     check(function, [x], wanted, rtol=1e-4, atol=1e-5, dynamic=False)
@@ -125,3 +127,61 @@ def test_reductions_of_one_number(dtype, keepdims):
             (np.max(x, **arguments), np.sum(x, **arguments)),
             dynamic=dynamic,
         )
+
+
+@pytest.mark.parametrize("dynamic", [False, (0,)])
+def test_scalar_of_a_product_of_matrices(dynamic):
+    x, y = normal(1, 3), normal(3, 1, seed=1)
+    check(
+        lambda x, y: numpy.reshape(numpy.matmul(x, y), ()),
+        [x, y],
+        np.matmul(x, y).reshape(()),
+        dynamic=dynamic,
+    )
+
+
+@pytest.mark.parametrize("batch", [(), (3,)])
+@pytest.mark.parametrize("inside", [False, True])
+def test_weights_that_are_transposed_elsewhere(batch, inside):
+    """A square matrix, as it is and transposed, the second time in a loop."""
+    weights, x = normal(*batch, 4, 4), normal(*batch, 5, 4, seed=1)
+    tied = convert_to_tensor(weights)
+
+    def function(x):
+        def decoded(i, y):
+            return i + 1, numpy.matmul(y, numpy.swapaxes(tied, -1, -2))
+
+        encoded = numpy.matmul(x, tied)
+        if not inside:
+            return product(encoded, tied)
+        steps = numpy.sum(x) * 0 + 1
+        return while_loop(lambda i, y: i < steps, decoded, (0.0, encoded))[1]
+
+    def product(x, y):
+        return apply("MatMul", x, y, transpose_a=False, transpose_b=True)
+
+    wanted = x @ weights @ np.swapaxes(weights, -1, -2)
+    for dynamic in (False, (0,)):
+        check(function, [x], wanted, dynamic=dynamic, rtol=1e-4)
+
+
+@pytest.mark.parametrize("type", ["Convolution", "GroupConvolution"])
+def test_weights_of_a_convolution_that_is_transposed(type):
+    groups = (2,) if type == "GroupConvolution" else ()
+    weights = convert_to_tensor(normal(*groups, 8, 8, 3, 3))
+    x = normal(2, 8 * (groups or (1,))[0], 5, 5, seed=1)
+    attributes = {
+        "strides": (1, 1),
+        "dilations": (1, 1),
+        "pads_begin": (1, 1),
+        "pads_end": (1, 1),
+        "auto_pad": "explicit",
+    }
+
+    def function(x):
+        x = apply(type, x, weights, **attributes)
+        return apply(f"{type}BackpropData", x, weights, **attributes)
+
+    # Eagerly NumPy computes it.
+    wanted = np.asarray(function(convert_to_tensor(x)))
+    check(function, [x], wanted, rtol=1e-4, atol=1e-3)

@@ -13,8 +13,11 @@ from keras.src.backend.openvino.registry import find
 
 def sink_transposes(model):
     """Moves the transposes of an `openvino.Model` towards its outputs."""
-    for body in rewriting.bodies(model):
-        sink_transposes(body)
+    for part in (model, *rewriting.bodies(model)):
+        _sink_transposes(part)
+
+
+def _sink_transposes(model):
     # The outputs that are transposes, and of what, and the order.
     transposed = {}
     for node in model.get_ordered_ops():

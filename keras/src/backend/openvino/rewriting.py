@@ -3,16 +3,21 @@
 import numpy as np
 
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.dtypes import to_array
 
 
 def bodies(model):
-    """The models inside the loops and branches of a model."""
+    """The models inside the loops and branches of a model, however deep."""
     for node in model.get_ordered_ops():
-        if node.get_type_name() == "If":
-            yield node.get_then_body()
-            yield node.get_else_body()
-        elif hasattr(node, "get_function"):
-            yield node.get_function()
+        for body in _own_bodies(node):
+            yield body
+            yield from bodies(body)
+
+
+def _own_bodies(node):
+    if node.get_type_name() == "If":
+        return node.get_then_body(), node.get_else_body()
+    return (node.get_function(),) if hasattr(node, "get_function") else ()
 
 
 def rewire(node, output):
@@ -38,6 +43,33 @@ def transposed(x, order):
 
 def squeezed(x, axes):
     return graph.node("Squeeze", [x, axes], {}).output(0)
+
+
+def constant_of(output):
+    """The Constant that an output is, or is converted from, or `None`."""
+    node = output.get_node()
+    while node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    return node if node.get_type_name() == "Constant" else None
+
+
+def address(constant):
+    """Where the values of a Constant are."""
+    return to_array(constant.get_tensor_view()).ctypes.data
+
+
+def with_own_constant(output):
+    """As an output of which `constant_of` is a Constant, with one of its own.
+
+    It holds the values in another order, so that no two are merged again.
+    """
+    node = output.get_node()
+    if node.get_type_name() == "Convert":
+        x = with_own_constant(node.input_value(0))
+        return node_like(node, [x])
+    array = to_array(node.get_tensor_view())
+    flipped = graph.constant(np.ascontiguousarray(array.T))
+    return transposed(flipped, range(array.ndim)[::-1])
 
 
 def integers(output):
