@@ -120,16 +120,45 @@ def _absolute(node, x):
     return rewriting.squeezed(x, axis)
 
 
+def _select(node, condition, x1, x2):
+    """Has a condition of the whole shape, where no size of a dim is known.
+
+    OpenVINO would take the dims of the condition for those of the result, and
+    make that shape of all that gets its shape from the result.
+    """
+    shapes = [x.partial_shape for x in (condition, x1, x2)]
+    if not _share_unknown_dim(shapes):
+        return None
+    for x in (x1, x2):
+        condition = rewriting.broadcast_with(condition, x)
+    return rewriting.node_like(node, [condition, x1, x2])
+
+
+def _share_unknown_dim(shapes):
+    if any(shape.rank.is_dynamic for shape in shapes):
+        return False
+    return any(
+        all(dim.is_dynamic for dim in dims)
+        for dims in zip(*(list(shape)[::-1] for shape in shapes))
+    )
+
+
 def _reshape(node, x, shape):
     """Is a squeeze, of a product of matrices that becomes a scalar.
 
     The CPU plugin would crash.
     """
-    is_product = x.get_node().get_type_name() == "MatMul"
-    if not is_product or rewriting.integers(shape) != []:
+    if rewriting.integers(shape) != [] or not _is_product(x):
         return None
     axes = rewriting.integer_constant(range(len(x.partial_shape)))
     return rewriting.squeezed(x, axes)
+
+
+def _is_product(x):
+    node = x.get_node()
+    while node.get_type_name() in ("Reshape", "Squeeze", "Unsqueeze"):
+        node = node.input_value(0).get_node()
+    return node.get_type_name() == "MatMul"
 
 
 _RULES = {
@@ -144,5 +173,6 @@ _RULES = {
     "ReduceProd": _reduction,
     "ReduceSum": _reduction,
     "Reshape": _reshape,
+    "Select": _select,
     "Transpose": _transpose,
 }

@@ -185,3 +185,16 @@ def test_weights_of_a_convolution_that_is_transposed(type):
     # Eagerly NumPy computes it.
     wanted = np.asarray(function(convert_to_tensor(x)))
     check(function, [x], wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_shape_of_a_choice():
+    """By a row, between numbers of all rows and of one."""
+    x, row = normal(4, 3), normal(1, 3, seed=1)
+
+    def function(x, row):
+        chosen = numpy.where(row > 0, x, row)
+        return numpy.zeros_like(chosen), numpy.ones_like(row), chosen
+
+    wanted = np.zeros((4, 3)), np.ones((1, 3)), np.where(row > 0, x, row)
+    check(function, [x, row], wanted, dynamic=(0,))
+    check(function, [x, row], wanted, dynamic=True)

@@ -176,14 +176,19 @@ def _folded(operation, inputs, attributes, built):
     """The Constant that an operation gives for arrays of no elements.
 
     The CPU plugin cannot compile some operations on these, and divides by the
-    number of elements. Where other inputs are not constant, and where an
-    operation has several outputs, it is `built`, the node that was.
+    number of elements. Where there is a result of some elements that depends
+    on other inputs, and where an operation has several outputs, it is `built`,
+    the node that was.
     """
-    arrays = [_known_array(x) for x in inputs]
-    several = len(built.outputs()) > 1
-    if operation.kernel is None or several or any(a is None for a in arrays):
+    if len(built.outputs()) > 1:
         return built
     dtype = ov_to_keras_type(built.get_output_element_type(0))
+    shape = static_shape(built.output(0))
+    if shape is not None and 0 in shape:
+        return constant(np.empty(shape, numpy_dtype(dtype))).get_node()
+    arrays = [_known_array(x) for x in inputs]
+    if operation.kernel is None or any(a is None for a in arrays):
+        return built
     with np.errstate(all="ignore"):
         result = operation.kernel(*arrays, **attributes)
     return constant(np.array(result, numpy_dtype(dtype))).get_node()

@@ -327,6 +327,8 @@ def test_take_out_of_bounds(dtype, fill):
         (1, (2, 3, 2, 4), (2, 5, 1, 1)),
         (1, (1, 3, 4), (2, 5, 1)),
         (1, (2, 3, 4), (1, 5, 1)),
+        (1, (1, 3, 4), (1, 5, 1)),
+        (2, (1, 1, 8, 1), (1, 1, 8, 1)),
     ],
 )
 def test_take_along_axis(axis, shape, index_shape):

@@ -37,6 +37,13 @@ def reshaped(x, dims):
     return graph.node("Reshape", [x, shape], {"special_zero": False}).output(0)
 
 
+def broadcast_with(x, other):
+    """`x` in the shape that it and another output broadcast to."""
+    shape = graph.node("ShapeOf", [other], {"output_type": "i32"}).output(0)
+    mode = {"mode": "bidirectional"}
+    return graph.node("Broadcast", [x, shape], mode).output(0)
+
+
 def transposed(x, order):
     return graph.node("Transpose", [x, integer_constant(order)], {}).output(0)
 
