@@ -1,6 +1,7 @@
 from keras.src.backend.common.name_scope import name_scope
 from keras.src.backend.openvino import complex
 from keras.src.backend.openvino import core
+from keras.src.backend.openvino import derivatives
 from keras.src.backend.openvino import image
 from keras.src.backend.openvino import indexing
 from keras.src.backend.openvino import linalg

@@ -48,6 +48,14 @@ def known_dim(x, axis, name):
     return dim
 
 
+def broadcast_like(y, x):
+    """`y` in the shape of `x`."""
+    dims = x.shape
+    if None in dims:
+        dims = apply("ShapeOf", x, output_type="i32")
+    return apply("Broadcast", y, dims)
+
+
 def nearest_like(value, x):
     """`value` as a tensor of the dtype of `x` that graphs can hold.
 

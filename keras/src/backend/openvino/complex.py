@@ -14,6 +14,7 @@ import math
 import numpy as np
 
 from keras.src.backend.openvino import opset  # noqa: F401 (extended here)
+from keras.src.backend.openvino import recording
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.dtypes import PART_DTYPES
 from keras.src.backend.openvino.dtypes import complex_of
@@ -87,10 +88,20 @@ def parts(x):
 def join(real, imaginary):
     """The complex tensor of its parts."""
     if not is_symbolic(real) and not is_symbolic(imaginary):
-        return apply("Complex", real, imaginary)
+        return _joined_values(real, imaginary)
     last = [apply("Unsqueeze", part, -1) for part in (real, imaginary)]
     pairs = apply("Concat", *last, axis=-1)
     return paired(pairs.output, (real, imaginary))
+
+
+def _joined_values(real, imaginary):
+    if not recording.state.recorders:
+        return apply("Complex", real, imaginary)
+    with recording.recorders():
+        result = apply("Complex", real, imaginary)
+    # The derivative is that of the parts.
+    result._parts = real, imaginary
+    return result
 
 
 def _rule(type):

@@ -7,6 +7,7 @@ nodes that every device computes right.
 
 import functools
 
+from keras.src.backend.openvino.gradient import replayed
 from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
@@ -34,6 +35,7 @@ def composite(name, kernel, takes_complex=False, **traits):
 
         if takes_complex:
             traits["complex"] = formula
+        traits.setdefault("gradient", replayed(formula))
         register(name, kernel, formula=build, **traits)
         return functools.wraps(formula)(functools.partial(apply, name))
 

@@ -18,6 +18,7 @@ from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino import recording
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.specialise import UnknownDim
@@ -278,6 +279,8 @@ def cond(pred, true_fn, false_fn):
     pred = convert_to_tensor(pred)
     if not is_symbolic(pred):
         return true_fn() if bool(pred) else false_fn()
+    if recording.state.recorders:
+        return _selected(cast(pred, "bool"), true_fn, false_fn)
 
     def trace(variables):
         bodies, assigned = [], {}
@@ -290,7 +293,7 @@ def cond(pred, true_fn, false_fn):
         return bodies, assigned
 
     branches, variables = _with_state(trace)
-    _match_branches(*branches)
+    _match_branches(*[branch.structure for branch in branches])
     node = ov.opset16.if_op(cast(pred, "bool").output)
     models = [branch.model() for branch in branches]
     node.set_then_body(models[0])
@@ -320,9 +323,32 @@ def _branch(function, scope, variables):
         return function(), [_current(v) for v in variables]
 
 
-def _match_branches(true_branch, false_branch):
+def _selected(pred, true_fn, false_fn):
+    """As `cond`, of operations that are recorded: both branches, and a choice.
+
+    The inside of an `If` cannot be recorded outside of it.
+    """
+
+    def trace(variables):
+        results, assigned = [], {}
+        for function in (true_fn, false_fn):
+            scope = _Assignments()
+            results.append(_to_tensors(_branch(function, scope, variables)))
+            assigned |= scope.variables
+        return results, assigned
+
+    results, variables = _with_state(trace)
+    _match_branches(*results)
+    result, state = tree.map_structure(
+        lambda x, y: None if x is None else apply("Select", pred, x, y),
+        *results,
+    )
+    _assign(variables, state)
+    return result
+
+
+def _match_branches(*structures):
     """Checks that both branches return the same structure and dtypes."""
-    structures = true_branch.structure, false_branch.structure
     tree.assert_same_structure(*structures)
     for then, other in zip(*[_flat(s) for s in structures]):
         if then.dtype != other.dtype:
@@ -383,12 +409,25 @@ def _like(new, old):
 
 
 def _eager_while(cond, step, values, maximum_iterations):
-    """The final values, or `None` where something symbolic is met."""
+    """The final values, or `None` where something symbolic is met.
+
+    What is recorded may be symbolic, but not the condition: the inside of a
+    `Loop` cannot be recorded outside of it.
+    """
     iteration = 0
-    while not _any_symbolic(values):
+    recorders = recording.state.recorders
+    while recorders or not _any_symbolic(values):
         if maximum_iterations is not None and iteration >= maximum_iterations:
             return values
         proceed = convert_to_tensor(cond(*values))
+        if is_symbolic(proceed) and recorders:
+            raise NotImplementedError(
+                blaming(
+                    "a loop whose end depends on symbolic tensors has no "
+                    "derivative; `ops.scan` and `ops.fori_loop` with known "
+                    "bounds have one."
+                )
+            )
         if is_symbolic(proceed):
             return None
         if not proceed:
@@ -470,6 +509,12 @@ def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
     count = _scan_length(xs, length)
     if count == 0:
         return init, _no_slices(f, init, xs)
+    if count is None and recording.state.recorders:
+        raise UnknownDim(
+            "The derivative of `scan` needs to know the number of steps."
+        )
+    if recording.state.recorders:
+        return _eager_scan(f, init, xs, count, reverse)
     if count is None or _any_symbolic((init, xs)):
         return _traced_scan(f, init, xs, count, reverse)
     result = _attempted(lambda: _eager_scan(f, init, xs, count, reverse))
@@ -481,7 +526,8 @@ def _eager_scan(f, carry, xs, count, reverse):
     ys = [None] * count
     for i in reversed(range(count)) if reverse else range(count):
         carry, ys[i] = f(carry, _slice_of(xs, i))
-        if _any_symbolic((carry, ys[i])):  # by a tensor from outside
+        by_outer = _any_symbolic((carry, ys[i]))  # by a tensor from outside
+        if by_outer and not recording.state.recorders:
             return None
     return _to_tensors(carry), stacked(ys)
 

@@ -9,6 +9,7 @@ from keras.src.backend.common.keras_tensor import KerasTensor
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
 from keras.src.backend.openvino import jit
+from keras.src.backend.openvino import recording
 from keras.src.backend.openvino.common import canonical_axis
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.common import known_dim
@@ -33,6 +34,7 @@ from keras.src.backend.openvino.kernels import scatter_nd_update
 from keras.src.backend.openvino.registry import ROUNDED
 from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import alias
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import concrete
@@ -342,7 +344,8 @@ def _rows(start, size):
 
 
 def stop_gradient(variable):
-    return convert_to_tensor(variable)
+    x = convert_to_tensor(variable)
+    return alias(x) if recording.state.recorders else x
 
 
 def unstack(x, num=None, axis=0):
@@ -355,6 +358,9 @@ def unstack(x, num=None, axis=0):
 class custom_gradient:
     """Calls a function that returns `(result, gradient)`; gives the result.
 
+    `gradient` takes the gradients of the flat results and returns those of the
+    arguments.
+
     Args:
         fun: the function to decorate.
     """
@@ -363,8 +369,31 @@ class custom_gradient:
         self.fun = fun
 
     def __call__(self, *args, **kwargs):
-        outputs, _ = self.fun(*args, **kwargs)
+        with recording.recorders():
+            outputs, gradient = self.fun(*args, **kwargs)
+        if not recording.state.recorders:
+            return outputs
+        outputs = tree.map_structure(
+            lambda x: alias(convert_to_tensor(x)), outputs
+        )
+        recording.tell(
+            _own_rule(gradient),
+            tuple(tree.flatten(args)),
+            {},
+            tuple(tree.flatten(outputs)),
+        )
         return outputs
+
+
+def _own_rule(gradient):
+    """The `registry.Operation.gradient` of a function's own gradient."""
+
+    def rule(inputs, outputs, gradients):
+        given = gradient(*gradients)
+        given = given if isinstance(given, (list, tuple)) else (given,)
+        return [x if x is None else convert_to_tensor(x) for x in given]
+
+    return rule
 
 
 def remat(f):

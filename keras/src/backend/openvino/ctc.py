@@ -9,7 +9,9 @@ import numpy as np
 
 from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import numpy
+from keras.src.backend.openvino.common import known_dim
 from keras.src.backend.openvino.composite import composite
+from keras.src.backend.openvino.gradient import replayed
 from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -52,7 +54,49 @@ def _shifted(alpha, by):
     return np.concatenate([start, alpha], axis=1)[:, : alpha.shape[1]]
 
 
-@composite("CTCForward", _forward)
+# The logarithm of no probability; infinity less infinity would be NaN.
+_IMPOSSIBLE = -1e30
+
+
+@replayed
+def _step_by_step(logits, logit_length, labels, label_length, blank):
+    """As `_forward`, of ops that have derivatives."""
+    steps, classes = (known_dim(logits, i, "ctc_loss") for i in (1, 2))
+    count = known_dim(labels, 1, "ctc_loss")
+    labels = numpy.clip(labels, 0, classes - 1)
+    blanks = numpy.full_like(labels, blank)
+    pairs = numpy.stack([blanks, labels], axis=-1)
+    pairs = numpy.reshape(pairs, (-1, 2 * count))
+    states = numpy.pad(pairs, ((0, 0), (0, 1)), constant_values=blank)
+    log_probs = apply("LogSoftmax", logits, axis=2)
+    index = numpy.repeat(numpy.expand_dims(states, 1), steps, axis=1)
+    emitted = numpy.take_along_axis(log_probs, index, axis=2)
+    repeated = numpy.pad(labels[:, 1:] == labels[:, :-1], ((0, 0), (1, 0)))
+    pairs = numpy.stack([numpy.zeros_like(repeated), ~repeated], axis=-1)
+    skips = numpy.pad(numpy.reshape(pairs, (-1, 2 * count)), ((0, 0), (0, 1)))
+    alpha = numpy.where(numpy.arange(2 * count + 1) == 0, 0.0, _IMPOSSIBLE)
+    alpha = numpy.zeros_like(emitted[:, 0]) + alpha
+    for step in range(steps):
+        total = numpy.logaddexp(alpha, _moved(alpha, 1))
+        skipped = numpy.where(skips, _moved(alpha, 2), _IMPOSSIBLE)
+        total = numpy.logaddexp(total, skipped) + emitted[:, step]
+        running = numpy.expand_dims(logit_length > step, 1)
+        alpha = numpy.where(running, total, alpha)
+    last = 2 * numpy.expand_dims(label_length, 1)
+    before = numpy.maximum(last - 1, 0)
+    end = numpy.take_along_axis(alpha, last, axis=1)
+    with_label = numpy.take_along_axis(alpha, before, axis=1)
+    with_label = numpy.where(last > 0, with_label, _IMPOSSIBLE)
+    return -numpy.squeeze(numpy.logaddexp(end, with_label), 1)
+
+
+def _moved(alpha, by):
+    widths = ((0, 0), (by, 0))
+    padded = numpy.pad(alpha, widths, constant_values=_IMPOSSIBLE)
+    return padded[:, :-by]
+
+
+@composite("CTCForward", _forward, gradient=_step_by_step)
 def loss(logits, logit_length, labels, label_length, blank):
     """Minus the log probability of the labels, for each sample."""
     steps = dims_of(logits)[1]

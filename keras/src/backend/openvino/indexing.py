@@ -6,6 +6,7 @@ import operator
 import numpy as np
 
 from keras.src.backend.common import KerasVariable
+from keras.src.backend.openvino import recording
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.dtypes import without_base
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
@@ -35,7 +36,9 @@ def getitem(x, key):
             `None` or `Ellipsis`.
     """
     items = tuple(key) if _is_several(key) else (key,)
-    if x._output is None and not x._pending() and all(map(_is_basic, items)):
+    is_known = x._output is None and not x._pending()
+    recorded = recording.state.recorders
+    if is_known and not recorded and all(map(_is_basic, items)):
         return concrete(without_base(np.asarray(x._value[items])))
     if key.__class__ is int and x.ndim:
         index = np.array(key)

@@ -13,6 +13,7 @@ from keras.src.backend.common import KerasVariable
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino import recording
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import NUMPY_NAMES
 from keras.src.backend.openvino.dtypes import from_pairs
@@ -84,6 +85,9 @@ class jit:
         self._variants = Variants(MAX_VARIANTS, MAX_BYTES)
 
     def __call__(self, *args):
+        if recording.state.recorders:
+            # A compiled model has no derivative; what it computes has.
+            return self._function(*args)
         leaves, treedef = _flatten(args)
         arrays = [_array(leaf) for leaf in leaves]
         specs = tuple(

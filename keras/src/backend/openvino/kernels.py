@@ -154,7 +154,7 @@ def mat_mul(a, b, transpose_a=False, transpose_b=False):
 # ------------------------------------------------- convolution and pooling
 
 
-def _paddings(sizes, windows, strides, begin, end, auto_pad):
+def spatial_paddings(sizes, windows, strides, begin, end, auto_pad):
     """The `(before, after)` padding of each spatial dim."""
     if not auto_pad.lower().startswith("same"):
         explicit = auto_pad.lower() != "valid"
@@ -199,7 +199,7 @@ def group_convolution(
     sizes = x.shape[2:]
     x = _padded(
         x,
-        _paddings(sizes, reach, strides, pads_begin, pads_end, auto_pad),
+        spatial_paddings(sizes, reach, strides, pads_begin, pads_end, auto_pad),
         0,
     )
     axes = tuple(range(2, x.ndim))
@@ -254,6 +254,17 @@ def convolution_backprop_data(
     return result[(slice(None), slice(None), *cropped)]
 
 
+def group_convolution_backprop_data(x, weights, **attributes):
+    parts = np.split(x, len(weights), axis=1)
+    return np.concatenate(
+        [
+            convolution_backprop_data(*pair, **attributes)
+            for pair in zip(parts, weights)
+        ],
+        axis=1,
+    )
+
+
 def _pooled(reduce, x, kernel, strides):
     """`x` reduced over the windows of its last dims."""
     for axis, (window, stride) in enumerate(zip(kernel, strides), start=2):
@@ -265,7 +276,7 @@ def _pooled(reduce, x, kernel, strides):
 
 
 def max_pool(x, kernel, strides, pads_begin, pads_end, auto_pad="explicit"):
-    paddings = _paddings(
+    paddings = spatial_paddings(
         x.shape[2:], kernel, strides, pads_begin, pads_end, auto_pad
     )
     x = _padded(x, paddings, _lowest(x.dtype))
@@ -279,7 +290,7 @@ def _lowest(dtype):
 def avg_pool(
     x, kernel, strides, pads_begin, pads_end, auto_pad="explicit", **kwargs
 ):
-    paddings = _paddings(
+    paddings = spatial_paddings(
         x.shape[2:], kernel, strides, pads_begin, pads_end, auto_pad
     )
     count = math.prod(kernel)
@@ -314,7 +325,9 @@ def extract_image_patches(x, sizes, strides, rates, auto_pad):
     reach = [(k - 1) * r + 1 for k, r in zip(sizes, rates)]
     none = [0] * len(sizes)
     x = _padded(
-        x, _paddings(x.shape[2:], reach, strides, none, none, auto_pad), 0
+        x,
+        spatial_paddings(x.shape[2:], reach, strides, none, none, auto_pad),
+        0,
     )
     windows = np.lib.stride_tricks.sliding_window_view(x, reach, (2, 3))
     windows = windows[_every(strides, 2) + _every(rates, 0)]

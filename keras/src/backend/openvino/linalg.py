@@ -20,6 +20,7 @@ from keras.src.backend.openvino.dtypes import complex_of
 from keras.src.backend.openvino.dtypes import is_inexact
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import part_dtype
+from keras.src.backend.openvino.gradient import jvp  # noqa: F401
 from keras.src.backend.openvino.numpy import absolute
 from keras.src.backend.openvino.numpy import concatenate
 from keras.src.backend.openvino.numpy import conj
@@ -488,13 +489,3 @@ _NORMS_OF_SUMS = {
     _INFINITY: ("ReduceMax", 1),
     -_INFINITY: ("ReduceMin", 1),
 }
-
-
-# ------------------------------------------------------------- differentiation
-
-
-def jvp(fun, primals, tangents, has_aux=False):
-    raise NotImplementedError(
-        "`jvp` needs the derivatives of operations, which OpenVINO does not "
-        "have."
-    )

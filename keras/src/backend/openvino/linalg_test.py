@@ -241,11 +241,6 @@ def test_eigenvalues_are_complex(dtype):
             np.testing.assert_allclose(x @ vectors, vectors * values, atol=1e-6)
 
 
-def test_jvp_says_why_not():
-    with pytest.raises(NotImplementedError, match="derivatives"):
-        linalg.jvp(ops.sin, (1.0,), (1.0,))
-
-
 def test_from_async_queues():
     model = trace(lambda t: linalg.svd(t, compute_uv=False), normal(1, 2, 3))
     compiled = ov.Core().compile_model(model, "CPU")

@@ -252,6 +252,9 @@ register(
     work=work.convolution,
     halves=ROUNDED,
 )
+register(
+    "GroupConvolutionBackpropData", kernels.group_convolution_backprop_data
+)
 register("MaxPool", kernels.max_pool, mend=integers.max_pool, halves=MOVED)
 register("SpaceToDepth", kernels.space_to_depth, halves=MOVED)
 

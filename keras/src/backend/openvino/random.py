@@ -51,7 +51,7 @@ def _rule(*specs, shape, result, **parameters):
     return [(result, shape)]
 
 
-register("Random", _kernel, rule=_rule)
+register("Random", _kernel, rule=_rule, gradient="it is drawn")
 
 # What the CPU plugin takes for these dtypes in its graph.
 _IN_A_GRAPH = {

@@ -27,6 +27,10 @@ class Operation(typing.NamedTuple):
             their opposites or bounds, `ROUNDED` where it computes in float32
             and rounds once. What has neither is given float32.
         layout: how a transpose moves behind it, see `layout`.
+        gradient: called with the inputs as `tensor.apply` takes them, the
+            outputs, the gradients of these, and the attributes as keywords;
+            returns the gradients of the inputs, `None` where there is none.
+            Or a text that says why there is no derivative.
         complex: called with what `tensor.apply` takes for complex operands in
             a trace, returns what it returns, see `complex`.
     """
@@ -38,6 +42,7 @@ class Operation(typing.NamedTuple):
     work: typing.Callable | None = None
     halves: str | None = None
     layout: typing.Callable | None = None
+    gradient: typing.Callable | str | None = None
     complex: typing.Callable | None = None
 
 

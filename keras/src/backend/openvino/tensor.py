@@ -11,6 +11,7 @@ from keras.src import tree
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import interpret
+from keras.src.backend.openvino import recording
 from keras.src.backend.openvino import registry
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import PART_DTYPES
@@ -248,6 +249,15 @@ def pending(node, index):
     return tensor
 
 
+def alias(x):
+    """Another tensor of the value of `x`."""
+    tensor = _new(OpenVINOKerasTensor)
+    tensor.__dict__.update(x.__dict__)
+    if x._node is not None:
+        x._node.users.append(weakref.ref(tensor))
+    return tensor
+
+
 def symbolic(dtype, shape):
     """The tensor of a new Parameter; `None` for a dim that is dynamic."""
     if is_complex(dtype):
@@ -380,6 +390,8 @@ def apply(type, *inputs, **attributes):
         A tensor, or a tuple of tensors for more than one output. It is
         symbolic if an input is, and pending otherwise.
     """
+    if recording.state.recorders:
+        return _apply_recorded(type, inputs, attributes)
     operands, specs = [], []
     for x in inputs:
         if x.__class__ is not OpenVINOKerasTensor:
@@ -401,6 +413,21 @@ def apply(type, *inputs, **attributes):
     if len(outputs) == 1:
         return pending(node, 0)
     return tuple(pending(node, index) for index in range(len(outputs)))
+
+
+def _apply_recorded(type, inputs, attributes):
+    """As `apply`, where somebody is told of it."""
+    operation = registry.find(type)
+    if type == _MAKES_COMPLEX or any(map(is_complex_tensor, inputs)):
+        # What becomes of the parts is told.
+        if not operation.rule and operation.complex:
+            return operation.complex(*inputs, **attributes)
+    with recording.recorders():
+        inputs = tuple(map(_constant_input, inputs))
+        result = apply(type, *inputs, **attributes)
+    outputs = result if isinstance(result, tuple) else (result,)
+    recording.tell(type, inputs, attributes, outputs)
+    return result
 
 
 def _constant_input(x):

@@ -1,0 +1,313 @@
+"""Reverse-mode differentiation of what was applied to tensors.
+
+A tape notes each `tensor.apply`, of concrete and of symbolic tensors alike,
+and goes through its notes backwards: the rule of a node type (`gradient` in
+`registry.Operation`, see `derivatives`) makes of the gradients of its results
+those of its inputs. Rules are made of ops, so that another tape that is open
+meanwhile takes derivatives of derivatives.
+"""
+
+import typing
+
+from keras.src import tree
+from keras.src.backend.common import KerasVariable
+from keras.src.backend.openvino import recording
+from keras.src.backend.openvino.common import broadcast_like
+from keras.src.backend.openvino.common import like
+from keras.src.backend.openvino.common import to_float
+from keras.src.backend.openvino.dtypes import is_complex
+from keras.src.backend.openvino.dtypes import is_float
+from keras.src.backend.openvino.errors import blaming
+from keras.src.backend.openvino.registry import find
+from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import alias
+from keras.src.backend.openvino.tensor import apply
+from keras.src.backend.openvino.tensor import cast
+from keras.src.backend.openvino.tensor import convert_to_tensor
+
+
+class Step(typing.NamedTuple):
+    """One operation that was applied.
+
+    Attributes:
+        operation: the node type, or its rule.
+        inputs: a tuple of what `tensor.apply` took.
+        attributes: a dict of its attributes.
+        outputs: a tuple of the tensors that it gave.
+    """
+
+    operation: str | typing.Callable
+    inputs: tuple
+    attributes: dict
+    outputs: tuple
+
+
+class GradientTape:
+    """Notes what is computed of the tensors it watches.
+
+    Args:
+        persistent: whether `gradient` can be called more than once.
+
+    Example:
+
+    ```python
+    with GradientTape() as tape:
+        tape.watch(x)
+        y = ops.sum(ops.square(x))
+    gradient = tape.gradient(y, x)  # 2 * x
+    ```
+    """
+
+    def __init__(self, persistent=False):
+        self._persistent = persistent
+        self._steps = []
+        self._known = {}  # what is watched, or depends on it, by its id
+        self._is_used = False
+
+    def __enter__(self):
+        if self._is_used:
+            raise ValueError("A `GradientTape` cannot be entered twice.")
+        self._is_used = True
+        self._scope = recording.recorders(*recording.state.recorders, self)
+        self._scope.__enter__()
+        return self
+
+    def __exit__(self, *args):
+        self._scope.__exit__(*args)
+
+    def watch(self, tensors):
+        """Notes from now on what is computed of these nested tensors.
+
+        Raises:
+            TypeError: for a tensor that is not of floats.
+        """
+        for x in map(_tensor, tree.flatten(tensors)):
+            if not is_float(x.dtype):
+                raise TypeError(
+                    "A `GradientTape` watches tensors of floats. "
+                    f"Received: dtype={x.dtype}"
+                )
+            self._add(x)
+
+    def _add(self, x):
+        self._known[id(x)] = x
+
+    def applied(self, operation, inputs, attributes, outputs):
+        """What `recording` calls: notes a step of something known."""
+        if not any(
+            x.__class__ is OpenVINOKerasTensor and id(x) in self._known
+            for x in inputs
+        ):
+            return
+        self._steps.append(Step(operation, inputs, attributes, outputs))
+        for y in outputs:
+            if is_complex(y.dtype):
+                raise NotImplementedError(
+                    blaming(f"{operation} has no derivative.")
+                )
+            if is_float(y.dtype):
+                self._add(y)
+
+    def gradient(self, target, sources, output_gradients=None):
+        """The gradients of `target` with respect to `sources`.
+
+        Args:
+            target: nested tensors of floats. The gradients are those of the
+                sum of all elements.
+            sources: nested tensors or variables that are watched.
+            output_gradients: for each tensor of `target` what its elements
+                weigh in that sum, a tensor of its shape; by default 1.
+
+        Returns:
+            Tensors nested as `sources`, of their shapes and dtypes; `None` for
+            those that `target` does not depend on.
+
+        Raises:
+            NotImplementedError: for an operation between them that has no
+                derivative.
+        """
+        if self._steps is None:
+            raise RuntimeError(
+                "The gradients of a `GradientTape` can be asked for once, if "
+                "it is not persistent."
+            )
+        targets = [_tensor(x) for x in tree.flatten(target)]
+        seeds = _seeds(targets, output_gradients)
+        flat = [_tensor(x) for x in tree.flatten(sources)]
+        steps = list(self._steps)
+        if not self._persistent:
+            self._steps = None
+        found = _backwards(steps, targets, seeds, self._known)
+        gradients = [found.get(id(x)) for x in flat]
+        return tree.pack_sequence_as(sources, gradients)
+
+
+def _tensor(x):
+    if isinstance(x, KerasVariable):
+        x = x.value
+    return convert_to_tensor(x)
+
+
+def _seeds(targets, output_gradients):
+    if output_gradients is None:
+        return [broadcast_like(like(1, x), x) for x in targets]
+    seeds = tree.flatten(output_gradients)
+    if len(seeds) != len(targets):
+        raise ValueError(
+            "`output_gradients` has one tensor for each of `target`. "
+            f"Received: {len(seeds)} for {len(targets)}"
+        )
+    return [cast(seed, x.dtype) for seed, x in zip(seeds, targets)]
+
+
+def _zeros_like(x):
+    return broadcast_like(like(0, x), x)
+
+
+def _backwards(steps, targets, seeds, known):
+    """The gradients of all that lies between, by the ids of the tensors."""
+    gradients = {}
+    for x, seed in zip(targets, seeds):
+        if is_float(x.dtype):
+            _accumulate(gradients, x, seed)
+    for step in reversed(steps):
+        given = [gradients.get(id(y)) for y in step.outputs]
+        if all(g is None for g in given):
+            continue
+        for x, gradient in zip(step.inputs, _gradients(step, given)):
+            is_tensor = x.__class__ is OpenVINOKerasTensor
+            if gradient is not None and is_tensor and id(x) in known:
+                _accumulate(gradients, x, gradient)
+    return gradients
+
+
+def _accumulate(gradients, x, gradient):
+    key = id(x)
+    if key in gradients:
+        gradient = apply("Add", gradients[key], gradient)
+    gradients[key] = gradient
+
+
+def _gradients(step, given):
+    """The gradients of a step's inputs, of those of its outputs."""
+    rule = step.operation
+    if isinstance(rule, str):
+        rule = find(rule).gradient
+    if rule is None or isinstance(rule, str):
+        because = f": {rule}" if rule else ""
+        raise NotImplementedError(
+            blaming(f"{step.operation} has no derivative{because}.")
+        )
+    given = [
+        _zeros_like(y) if g is None and is_float(y.dtype) else g
+        for g, y in zip(given, step.outputs)
+    ]
+    return rule(step.inputs, step.outputs, given, **step.attributes)
+
+
+def replayed(formula):
+    """The rule of an operation that `formula` makes of other operations.
+
+    Args:
+        formula: takes the inputs of the operation and its attributes as
+            keywords, and returns its outputs.
+    """
+
+    def rule(inputs, outputs, gradients, **attributes):
+        with GradientTape() as tape:
+            sources = {
+                id(x): i
+                for i, x in reversed(list(enumerate(inputs)))
+                if x.__class__ is OpenVINOKerasTensor and is_float(x.dtype)
+            }
+            tape.watch([inputs[i] for i in sources.values()])
+            results = tree.flatten(formula(*inputs, **attributes))
+        pairs = [
+            (y, g) for y, g in zip(results, gradients) if is_float(y.dtype)
+        ]
+        found = tape.gradient(
+            [y for y, _ in pairs],
+            [inputs[i] for i in sources.values()],
+            [g for _, g in pairs],
+        )
+        # An input that is given twice has the gradients of both places.
+        given = dict(zip(sources.values(), found))
+        return [given.get(i) for i in range(len(inputs))]
+
+    return rule
+
+
+def jvp(fun, primals, tangents, has_aux=False):
+    """The result of a function and its derivative along `tangents`.
+
+    The gradients of sources are linear in those of targets, and what they are
+    multiplied by is what the derivative asks for: the gradient of a gradient.
+
+    Args:
+        fun: takes as many nested tensors of floats as there are `primals`.
+        primals: a list or tuple of its arguments.
+        tangents: nested as `primals`, tensors of the same shapes and dtypes.
+        has_aux: whether `fun` returns a pair, and the second is to be returned
+            as it is.
+
+    Returns:
+        `(primals_out, tangents_out)`, and the second result of `fun` if
+        `has_aux`. Tangents of integers are zeros.
+
+    Raises:
+        TypeError: where primals and tangents do not agree in structure, shape
+            and dtype.
+    """
+    # Each its own, for one tensor may be two arguments.
+    primals = tree.map_structure(lambda x: alias(to_float(x)), list(primals))
+    tangents = _tangents(primals, list(tangents))
+    aux = ()
+    with GradientTape() as outer:
+        with GradientTape() as inner:
+            inner.watch(primals)
+            results = fun(*primals)
+            if has_aux:
+                results, *aux = results
+            results = tree.map_structure(_tensor, results)
+        floats = [y for y in tree.flatten(results) if is_float(y.dtype)]
+        weights = [_zeros_like(y) for y in floats]
+        outer.watch(weights)
+        flat = tree.flatten(primals)
+        gradients = inner.gradient(floats, flat, weights)
+    pairs = [
+        (g, t)
+        for g, t in zip(gradients, tree.flatten(tangents))
+        if g is not None
+    ]
+    derivatives = outer.gradient(
+        [g for g, _ in pairs], weights, [t for _, t in pairs]
+    )
+    found = iter(derivatives)
+
+    def tangent(y):
+        derivative = next(found) if is_float(y.dtype) else None
+        return _zeros_like(y) if derivative is None else derivative
+
+    return (results, tree.map_structure(tangent, results), *aux)
+
+
+def _tangents(primals, tangents):
+    tree.assert_same_structure(primals, tangents)
+
+    def checked(x, tangent):
+        tangent = convert_to_tensor(tangent)
+        if tangent.dtype != x.dtype or not _agree(tangent.shape, x.shape):
+            raise TypeError(
+                "`jvp` takes tangents of the dtypes and shapes of the primals. "
+                f"Received: a primal of {x.dtype}{x.shape} and a tangent of "
+                f"{tangent.dtype}{tangent.shape}"
+            )
+        return tangent
+
+    return tree.map_structure(checked, primals, tangents)
+
+
+def _agree(dims1, dims2):
+    return len(dims1) == len(dims2) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(dims1, dims2)
+    )

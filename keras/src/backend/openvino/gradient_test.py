@@ -1,0 +1,265 @@
+"""The tape, and rules in the cases that the naive formula gets wrong.
+
+`integration_tests/differential` compares the derivatives of every op with
+those of JAX.
+"""
+
+import threading
+
+import numpy as np
+import pytest
+
+from keras.src import ops
+from keras.src.backend.openvino.gradient import GradientTape
+from keras.src.backend.openvino.gradient import jvp
+from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.registry import OPERATIONS
+from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.testing import both_ways
+from keras.src.backend.openvino.testing import normal
+
+
+def gradient_of(function):
+    """The gradient of the sum of what a function of one tensor gives."""
+
+    def gradient(x):
+        with GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        return tape.gradient(y, x)
+
+    return gradient
+
+
+def check(function, x, expected, **tolerance):
+    for (result,) in both_ways(gradient_of(function), x):
+        np.testing.assert_allclose(result, expected, **tolerance)
+
+
+def test_central_differences():
+    def function(x):
+        y = ops.tanh(ops.matmul(x, ops.transpose(x)))
+        return ops.logsumexp(y, axis=0) * ops.sqrt(ops.sum(x * x, axis=1) + 1)
+
+    x = normal(3, 4, dtype="float64")
+    gradient = np.asarray(gradient_of(function)(convert_to_tensor(x)))
+    step = 1e-6
+    for place in np.ndindex(x.shape):
+        above, below = x.copy(), x.copy()
+        above[place] += step
+        below[place] -= step
+        total = np.sum(function(above)) - np.sum(function(below))
+        np.testing.assert_allclose(
+            gradient[place], total / (2 * step), rtol=1e-6
+        )
+
+
+def test_shapes_that_were_broadcast():
+    x, y = normal(3, 1), normal(2, 1, 4, seed=1)
+
+    def gradients(x, y):
+        with GradientTape() as tape:
+            tape.watch([x, y])
+            product = ops.add(x, 1) * y
+        return tape.gradient(product, [x, y])
+
+    wanted = (
+        np.broadcast_to(y, (2, 3, 4)).sum(axis=(0, 2), keepdims=False)[:, None],
+        np.broadcast_to(x + 1, (2, 3, 4)).sum(axis=1, keepdims=True),
+    )
+    for results in both_ways(gradients, x, y):
+        for result, expected in zip(results, wanted):
+            np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+
+def test_what_is_used_twice_and_what_is_not_used():
+    x, y = convert_to_tensor([2.0, 3.0]), convert_to_tensor([1.0])
+    with GradientTape() as tape:
+        tape.watch([x, y])
+        z = x * x * x
+    of_x, of_y = tape.gradient(z, [x, y])
+    np.testing.assert_allclose(of_x, [12.0, 27.0])
+    assert of_y is None
+
+
+def test_nested_sources_and_output_gradients():
+    sources = {"a": convert_to_tensor([1.0, 2.0]), "b": convert_to_tensor(3.0)}
+    with GradientTape() as tape:
+        tape.watch(sources)
+        targets = [sources["a"] * sources["b"], ops.square(sources["b"])]
+    weights = [np.array([1.0, 10.0], "float32"), np.array(100.0, "float32")]
+    found = tape.gradient(targets, sources, weights)
+    np.testing.assert_allclose(found["a"], [3.0, 30.0])
+    np.testing.assert_allclose(found["b"], 1 + 20 + 600.0)
+
+
+def test_derivatives_of_derivatives():
+    def third(x):
+        return gradient_of(gradient_of(gradient_of(lambda x: x**4)))(x)
+
+    x = normal(5)
+    for (result,) in both_ways(third, x):
+        np.testing.assert_allclose(result, 24 * x, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "function, x, expected",
+    [
+        (lambda x: ops.where(x > 0, ops.log(x), 0.0), [-1.0, 2.0], [0, 0.5]),
+        (lambda x: x**0, [0.0, 2.0], [0, 0]),
+        (lambda x: ops.abs(x), [0.0, -2.0], [0, -1]),
+        (lambda x: ops.max(x), [1.0, 3.0, 3.0], [0, 0.5, 0.5]),
+        (lambda x: ops.prod(x), [0.0, 2.0, 3.0], [6, 0, 0]),
+        (lambda x: ops.prod(x), [0.0, 0.0, 3.0], [0, 0, 0]),
+        (lambda x: ops.cumprod(x), [0.0, 2.0], [3, 0]),
+        (lambda x: ops.round(x) + ops.sign(x), [0.4, -2.0], [0, 0]),
+    ],
+)
+def test_where_the_naive_formula_fails(function, x, expected):
+    x = np.array(x, "float32")
+    # What has no derivative has no gradient either.
+    gradient = gradient_of(lambda x: ops.sum(function(x)) + ops.sum(0 * x))
+    for (result,) in both_ways(gradient, x):
+        np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
+def test_stopped_gradients():
+    check(lambda x: ops.stop_gradient(x) * x, normal(3), normal(3))
+
+
+def test_own_gradients():
+    @ops.custom_gradient
+    def clipped(x):
+        return ops.exp(x), lambda gradient: ops.clip(gradient, -1.0, 1.0)
+
+    check(lambda x: clipped(x) * 5, normal(3), np.ones(3))
+
+
+def test_integers_have_no_gradient():
+    x = convert_to_tensor([1, 2])
+    with pytest.raises(TypeError, match="floats"), GradientTape() as tape:
+        tape.watch(x)
+    with GradientTape() as tape:
+        y = convert_to_tensor([1.5, -2.5])
+        tape.watch(y)
+        z = ops.cast(ops.cast(y, "int32"), "float32") * y
+    np.testing.assert_allclose(tape.gradient(z, y), [1.0, -2.0])
+
+
+def test_a_tape_is_used_once():
+    x = convert_to_tensor(2.0)
+    with GradientTape() as tape:
+        tape.watch(x)
+        y = x * x
+    tape.gradient(y, x)
+    with pytest.raises(RuntimeError, match="persistent"):
+        tape.gradient(y, x)
+    with GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y = x * x
+    assert [float(tape.gradient(y, x)) for _ in range(2)] == [4.0, 4.0]
+
+
+def test_what_has_no_derivative_says_so():
+    x = convert_to_tensor(normal(3, 3))
+    with pytest.raises(NotImplementedError, match="Eig"):
+        gradient_of(lambda x: ops.real(ops.eig(x)[0]))(x)
+
+    def loop(x):
+        return ops.while_loop(
+            lambda y: ops.sum(y) < 100, lambda y: y * 2, [ops.abs(x) + 1]
+        )[0]
+
+    gradient_of(loop)(x)
+    with pytest.raises(NotImplementedError, match="loop"):
+        jit(gradient_of(loop))(x)
+
+
+def test_threads_do_not_see_each_other():
+    results = {}
+
+    def run(i):
+        x = convert_to_tensor(float(i))
+        for _ in range(50):
+            results[i] = float(gradient_of(lambda x: x * x)(x))
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {i: 2.0 * i for i in range(8)}
+
+
+def test_branches_and_loops():
+    def function(x):
+        y = ops.cond(ops.sum(x) > 0, lambda: x * 2, lambda: x * x)
+        carry, ys = ops.scan(lambda c, r: (c + r, c * r), y[0], y)
+        return carry * ops.sum(ys) + ops.fori_loop(0, 3, lambda i, v: v * y, y)
+
+    x = np.abs(normal(3, 3))
+    eager, compiled = both_ways(gradient_of(function), x, dynamic=False)
+    np.testing.assert_allclose(compiled[0], eager[0], rtol=1e-4)
+    step = 1e-3
+    for place in ((0, 0), (2, 1)):
+        above, below = x.astype("float64"), x.astype("float64")
+        above[place] += step
+        below[place] -= step
+        total = np.sum(function(convert_to_tensor(above)))
+        total -= np.sum(function(convert_to_tensor(below)))
+        np.testing.assert_allclose(
+            eager[0][place], total / (2 * step), rtol=1e-3
+        )
+
+
+def test_compiled_functions_have_derivatives():
+    compiled = jit(lambda x: ops.sin(x) * 2)
+    x = convert_to_tensor(normal(4))
+    np.testing.assert_allclose(
+        gradient_of(compiled)(x), 2 * np.cos(x), rtol=1e-6
+    )
+
+
+def test_every_node_type_has_a_rule_or_a_reason():
+    assert [n for n, x in OPERATIONS.items() if not x.gradient] == []
+
+
+def test_jvp():
+    x, tangent = normal(2, 3), normal(2, 3, seed=1)
+
+    def function(x, tangent):
+        return jvp(lambda x: (ops.sin(x), ops.sum(x * x)), [x], [tangent])
+
+    wanted = (
+        np.sin(x),
+        np.sum(x * x),
+        np.cos(x) * tangent,
+        np.sum(2 * x * tangent),
+    )
+    for results in both_ways(function, x, tangent):
+        for result, expected in zip(results, wanted, strict=True):
+            np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+
+def test_jvp_of_one_tensor_for_two_arguments():
+    x = convert_to_tensor([2.0, 3.0])
+    ones, zeros = ops.ones_like(x), ops.zeros_like(x)
+    _, tangent = jvp(lambda a, b: a * b * b, [x, x], [ones, zeros])
+    np.testing.assert_allclose(tangent, [4.0, 9.0])
+    (result,), (tangent,) = jvp(lambda a: [a], [x], [ones])
+    np.testing.assert_allclose([result, tangent], [[2.0, 3.0], [1.0, 1.0]])
+
+
+def test_jvp_of_integers_is_zero():
+    x = convert_to_tensor([1.5, -0.5])
+    result, tangent = jvp(lambda x: ops.argmax(x), [x], [x])
+    assert int(result) == 0 and int(tangent) == 0
+
+
+@pytest.mark.parametrize(
+    "tangent", [np.ones(3, "float32"), np.ones(2, "float64")]
+)
+def test_jvp_takes_tangents_like_the_primals(tangent):
+    x = convert_to_tensor([1.0, 2.0])
+    with pytest.raises(TypeError, match="tangent"):
+        jvp(ops.sin, [x], [tangent])
