@@ -1,4 +1,4 @@
-"""Every op, every layer, chains of ops: eager, compiled, with open dims.
+"""Ops, layers, chains, derivatives: eager, compiled, with open dims.
 
 Cases are drawn at random.
 
@@ -18,10 +18,10 @@ pytest.importorskip("jax")
 
 import keras
 from integration_tests.differential import chains
+from integration_tests.differential import derivatives
 from integration_tests.differential import harness
 from integration_tests.differential import layers
 from integration_tests.differential import ops
-from integration_tests.differential.pending import PENDING
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "openvino"
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 OPS = "integration_tests.differential.ops"
+DERIVATIVES = "integration_tests.differential.derivatives"
 CHAINS = "integration_tests.differential.chains"
 LAYERS = "integration_tests.differential.layers"
 PARTS = 8
@@ -40,7 +41,6 @@ def test_ops(part):
     specs = dict(list(ops.SPECS.items())[part::PARTS])
     cases = harness.draw(specs, 1600 // PARTS, seed=0)
     findings = harness.find(OPS, specs, cases)
-    findings = [f for f in findings if f.case.name not in PENDING]
     assert not findings, "\n" + harness.report(findings)
 
 
@@ -68,7 +68,14 @@ def test_layers(part):
     specs = dict(list(layers.SPECS.items())[part::PARTS])
     cases = harness.draw(specs, 2 * len(specs), seed=0)
     findings = harness.find(LAYERS, specs, cases)
-    findings = [f for f in findings if f.case.name not in PENDING]
+    assert not findings, "\n" + harness.report(findings)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_derivatives(part):
+    specs = dict(list(derivatives.SPECS.items())[part::PARTS])
+    cases = harness.draw(specs, len(specs), seed=0)
+    findings = harness.find(DERIVATIVES, specs, cases)
     assert not findings, "\n" + harness.report(findings)
 
 

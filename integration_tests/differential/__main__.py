@@ -9,7 +9,7 @@ from integration_tests.differential.harness import report
 
 TABLES = {
     name: f"integration_tests.differential.{name}"
-    for name in ("ops", "layers", "chains")
+    for name in ("ops", "layers", "chains", "derivatives")
 }
 BATCH = 500
 
