@@ -1,7 +1,6 @@
 import concurrent.futures
 import gc
 import itertools
-import threading
 import weakref
 
 import numpy as np
@@ -13,6 +12,7 @@ from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import jit as jit_module
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.tensor import value_of
+from keras.src.backend.openvino.testing import in_threads_beside
 
 
 def ones(*shape):
@@ -288,26 +288,12 @@ def test_results_are_of_the_old_or_of_the_new_value():
     variable = backend.Variable(ones(100))
     f = jit(lambda x: x * variable)
     f(ones(100))
-    stop = threading.Event()
 
-    def assign():
-        value = 1
-        while not stop.is_set():
-            value += 1
-            variable.assign(value * ones(100))
-
-    def work(_):
+    def work():
         last = 0
         for _ in range(20):
             result = np.unique(f(ones(100)))
             assert len(result) == 1 and result[0] >= last
             last = result[0]
 
-    writer = threading.Thread(target=assign)
-    writer.start()
-    try:
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            list(pool.map(work, range(8)))
-    finally:
-        stop.set()
-        writer.join()
+    in_threads_beside(lambda n: variable.assign(n * ones(100)), work)

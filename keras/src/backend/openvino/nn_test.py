@@ -227,6 +227,25 @@ def convolved(x, kernel, strides, dilations, padding):
     )
 
 
+def with_float32(convolve, x, kernel, stride, padding, data_format, dilation):
+    return convolve(
+        x,
+        kernel.astype("float32"),
+        strides=stride,
+        padding=padding,
+        data_format=data_format,
+        dilation_rate=dilation,
+    )
+
+
+def check_each_way(op, x, data_format, expected):
+    """Compares `op(x, data_format)`, however it is run, channels last."""
+    for way, result in each_way(op, x, data_format).items():
+        np.testing.assert_allclose(
+            result, expected, rtol=1e-4, atol=1e-5, err_msg=way
+        )
+
+
 def each_way(op, x, data_format):
     """What `op(x, data_format)` gives, channels last, by how it is run."""
     x = x.astype("float32")
@@ -267,19 +286,10 @@ class TestConvolutions:
         )
 
         def op(x, data_format):
-            return nn.conv(
-                x,
-                kernel.astype("float32"),
-                strides=stride,
-                padding=padding,
-                data_format=data_format,
-                dilation_rate=dilation,
-            )
+            arguments = stride, padding, data_format, dilation
+            return with_float32(nn.conv, x, kernel, *arguments)
 
-        for way, result in each_way(op, x, data_format).items():
-            np.testing.assert_allclose(
-                result, expected, rtol=1e-4, atol=1e-5, err_msg=way
-            )
+        check_each_way(op, x, data_format, expected)
 
     def test_conv_of_float64_and_integers_is_exact(self):
         x, kernel = normal(1, 7, 2), normal(3, 2, 3, seed=1)
@@ -354,16 +364,14 @@ class TestConvolutions:
         def op(x, data_format):
             return nn.depthwise_conv(x, depthwise, 2, padding, data_format)
 
-        for result in each_way(op, x, data_format).values():
-            np.testing.assert_allclose(result, filtered, rtol=1e-4, atol=1e-5)
+        check_each_way(op, x, data_format, filtered)
 
         def op(x, data_format):
             return nn.separable_conv(
                 x, depthwise, pointwise, 2, padding, data_format
             )
 
-        for result in each_way(op, x, data_format).values():
-            np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
+        check_each_way(op, x, data_format, expected)
 
     @pytest.mark.parametrize("dims", (1, 2, 3))
     @pytest.mark.parametrize("data_format", FORMATS)
@@ -413,19 +421,10 @@ class TestConvolutions:
         ]
 
         def op(x, data_format):
-            return nn.conv_transpose(
-                x,
-                kernel.astype("float32"),
-                strides=stride,
-                padding=padding,
-                data_format=data_format,
-                dilation_rate=dilation,
-            )
+            arguments = stride, padding, data_format, dilation
+            return with_float32(nn.conv_transpose, x, kernel, *arguments)
 
-        for way, result in each_way(op, x, data_format).items():
-            np.testing.assert_allclose(
-                result, expected, rtol=1e-4, atol=1e-5, err_msg=way
-            )
+        check_each_way(op, x, data_format, expected)
 
     @pytest.mark.parametrize("output_padding", (0, 1))
     def test_conv_transpose_output_padding(self, output_padding):

@@ -1,5 +1,9 @@
 """What the fork's tests share."""
 
+import concurrent.futures
+import itertools
+import threading
+
 import numpy as np
 import openvino as ov
 
@@ -86,3 +90,29 @@ def check(function, arrays, expected, rtol=1e-6, atol=0.0, dynamic=True):
 
 def normal(*shape, dtype="float32", seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def in_threads_beside(change, work):
+    """Runs `work()` in eight threads, beside one that calls `change(n)`.
+
+    Args:
+        change: called with 1, 2 and so on until all work is done.
+        work: what raises an error where something is wrong.
+    """
+    stop = threading.Event()
+
+    def keep_changing():
+        for n in itertools.count(1):
+            if stop.is_set():
+                return
+            change(n)
+
+    with concurrent.futures.ThreadPoolExecutor(9) as pool:
+        changing = pool.submit(keep_changing)
+        working = [pool.submit(work) for _ in range(8)]
+        try:
+            for future in working:
+                future.result()
+        finally:
+            stop.set()
+        changing.result()

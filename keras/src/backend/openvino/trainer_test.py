@@ -1,7 +1,5 @@
-import concurrent.futures
 import gc
 import itertools
-import threading
 import weakref
 
 import numpy as np
@@ -12,6 +10,7 @@ from keras.src import models
 from keras.src import ops
 from keras.src.backend.common.global_state import clear_session
 from keras.src.backend.openvino.tensor import value_of
+from keras.src.backend.openvino.testing import in_threads_beside
 
 
 def ones(*shape):
@@ -221,30 +220,17 @@ def test_what_runs_sets_is_no_change():
 
 def test_all_weights_are_set_at_once_for_other_threads():
     model = models.Sequential([layers.Input((8,)), layers.Dense(8)])
-    model.predict_on_batch(ones(1, 8))
-    stop = threading.Event()
-
-    def assign():
-        value = 0
-        while not stop.is_set():
-            value += 1
-            model.set_weights([value * ones(8, 8), value * ones(8)])
-
     model.set_weights([ones(8, 8), ones(8)])
+    model.predict_on_batch(ones(1, 8))
 
-    def work(_):
+    def work():
         for _ in range(10):
             (value,) = np.unique(model.predict_on_batch(ones(1, 8)))
             assert value % 9 == 0  # eight of the kernel, one of the bias
 
-    writer = threading.Thread(target=assign)
-    writer.start()
-    try:
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            list(pool.map(work, range(8)))
-    finally:
-        stop.set()
-        writer.join()
+    in_threads_beside(
+        lambda n: model.set_weights([n * ones(8, 8), n * ones(8)]), work
+    )
 
 
 def test_a_model_is_freed_with_what_it_compiled():
