@@ -221,7 +221,9 @@ def test_compiled_functions_have_derivatives():
 
 
 def test_every_node_type_has_a_rule_or_a_reason():
-    assert [n for n, x in OPERATIONS.items() if not x.gradient] == []
+    lacking = [name for name, x in OPERATIONS.items() if not x.gradient]
+    # Other tests register some of their own.
+    assert [name for name in lacking if not name.startswith("Test")] == []
 
 
 def test_jvp():
