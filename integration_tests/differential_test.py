@@ -1,4 +1,4 @@
-"""Ops, layers, chains, derivatives: eager, compiled, with open dims.
+"""Ops, layers, chains, models, derivatives: eager, compiled, with open dims.
 
 Cases are drawn at random.
 
@@ -21,6 +21,7 @@ from integration_tests.differential import chains
 from integration_tests.differential import derivatives
 from integration_tests.differential import harness
 from integration_tests.differential import layers
+from integration_tests.differential import models
 from integration_tests.differential import ops
 
 pytestmark = pytest.mark.skipif(
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.skipif(
 
 OPS = "integration_tests.differential.ops"
 DERIVATIVES = "integration_tests.differential.derivatives"
+MODELS = "integration_tests.differential.models"
 CHAINS = "integration_tests.differential.chains"
 LAYERS = "integration_tests.differential.layers"
 PARTS = 8
@@ -82,6 +84,12 @@ def test_derivatives(part):
 def test_chains():
     cases = harness.draw(chains.SPECS, 200, seed=0)
     findings = harness.find(CHAINS, chains.SPECS, cases)
+    assert not findings, "\n" + harness.report(findings)
+
+
+def test_models():
+    cases = harness.draw(models.SPECS, 60, seed=0)
+    findings = harness.find(MODELS, models.SPECS, cases)
     assert not findings, "\n" + harness.report(findings)
 
 

@@ -9,7 +9,7 @@ from integration_tests.differential.harness import report
 
 TABLES = {
     name: f"integration_tests.differential.{name}"
-    for name in ("ops", "layers", "chains", "derivatives")
+    for name in ("ops", "layers", "chains", "models", "derivatives")
 }
 BATCH = 500
 
