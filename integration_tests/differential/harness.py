@@ -55,7 +55,8 @@ def _run_until_death(table, cases, backend):
         except (EOFError, pickle.UnpicklingError):
             arrived.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     try:
         with child.stdin as stdin:
             pickle.dump((table, cases), stdin)
@@ -74,6 +75,7 @@ def _run_until_death(table, cases, backend):
     finally:
         child.kill()
         child.wait()
+        reader.join()
         child.stdout.close()
 
 

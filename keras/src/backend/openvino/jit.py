@@ -108,7 +108,14 @@ class jit:
             specs,
             device_name,
         )
-        return self._variants.get(key, shapes, compile, self._patterns)(arrays)
+        variant = self._variants.get(key, shapes, compile, self._patterns)
+        try:
+            return variant(arrays)
+        except ValueError:
+            if not variant.is_open:
+                raise
+        # With dims that are known the function itself says what is wrong.
+        return compile(shapes)(arrays)
 
     def release_memory(self):
         """Frees what large arguments left in the compiled models."""
@@ -179,14 +186,14 @@ class _Compiled:
     """One variant of a jitted function: a compiled model and its variables."""
 
     def __init__(self, function, treedef, specs, device_name, shapes):
+        self.is_open = any(None in shape for shape in shapes)
         try:
             # No other thread assigns some of the variables meanwhile.
             with assigning:
                 traced = self._trace(function, treedef, specs, shapes)
         except TypeError as error:
             # What Python says of arithmetic with a dim that is open.
-            is_open = any(None in shape for shape in shapes)
-            if is_open and "NoneType" in str(error):
+            if self.is_open and "NoneType" in str(error):
                 raise UnknownDim(str(error)) from error
             raise
         results, parameters, operations = traced

@@ -589,7 +589,7 @@ def broadcast_to(x, shape):
 def _target_shape(shape):
     """A tuple of integers, or a list or tensor with symbolic dims in it."""
     if is_symbolic(shape):
-        return shape
+        return shape if shape.ndim else [shape]
     if isinstance(shape, OpenVINOKerasTensor):
         shape = value_of(shape)
     if isinstance(shape, np.ndarray):
@@ -1215,10 +1215,7 @@ def fmod(x1, x2):
 
 def full(shape, fill_value, dtype=None):
     fill_value = convert_to_tensor(fill_value, dtype or floatx())
-    if not isinstance(shape, (list, tuple)):
-        shape = convert_to_tensor(shape)
-        shape = shape if shape.ndim else (shape,)
-    return apply("Broadcast", fill_value, shape, mode="numpy")
+    return broadcast_to(fill_value, shape)
 
 
 def full_like(x, fill_value, dtype=None):

@@ -8,11 +8,9 @@ is installed, more is compared with it as it runs.
 
 import numpy as np
 import pytest
-from scipy import special
 from scipy import stats
 
 from keras.src import ops
-from keras.src.backend.openvino import threefry
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.testing import run_compiled
 from keras.src.random import random
@@ -145,14 +143,6 @@ def on_jax(name, key, shape, *args):
     return np.asarray(getattr(jax.random, name)(key, *args, shape=shape))
 
 
-@pytest.mark.parametrize("shape", [(), (0, 3), (3, 5), (70001,)])
-def test_bits_of_jax(shape):
-    key = np.array([2**32 - 1, 2**31], np.uint32)
-    np.testing.assert_array_equal(
-        threefry.bits(key, shape, 32), on_jax("bits", key, shape)
-    )
-
-
 def test_large_draws_of_jax():
     key = (BIG_SEED, 0)
     np.testing.assert_array_equal(
@@ -169,34 +159,6 @@ def test_large_draws_of_jax():
         on_jax("gamma", key, (3000,), 0.7),
         rtol=1e-4,  # 1 + c x may cancel
     )
-
-
-def test_threefry_known_answers():
-    """The vectors of the generator's authors, in Random123."""
-    cases = [
-        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
-        ((2**32 - 1,) * 2, (2**32 - 1,) * 2, (0x1CB996FC, 0xBB002BE7)),
-        (
-            (0x13198A2E, 0x03707344),
-            (0x243F6A88, 0x85A308D3),
-            (0xC4923A9C, 0x483DF7A0),
-        ),
-    ]
-    for key, counter, expected in cases:
-        words = threefry._hash(
-            *np.array(key, np.uint32),
-            *(np.array([word], np.uint32) for word in counter),
-        )
-        assert tuple(int(word[0]) for word in words) == expected
-
-
-def test_inverse_error_function():
-    x = np.linspace(-0.9999, 0.9999, 20001)
-    expected = special.erfinv(x)
-    np.testing.assert_allclose(threefry.erf_inv(x), expected, rtol=1e-12)
-    single = threefry.erf_inv(x.astype(np.float32))
-    exact = special.erfinv(x.astype(np.float32).astype(np.float64))
-    np.testing.assert_allclose(single, exact, rtol=1e-4)
 
 
 # ------------------------------------------------------------- distributions

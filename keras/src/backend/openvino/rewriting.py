@@ -75,7 +75,7 @@ def with_own_constant(output):
         x = with_own_constant(node.input_value(0))
         return node_like(node, [x])
     array = to_array(node.get_tensor_view())
-    flipped = graph.constant(np.ascontiguousarray(array.T))
+    flipped = graph.constant(np.array(array.T, order="C"))
     return transposed(flipped, range(array.ndim)[::-1])
 
 

@@ -14,6 +14,8 @@ import math
 import ml_dtypes
 import numpy as np
 
+from keras.src.backend.openvino.dtypes import HALVES
+
 # To the left by the first number of bits is to the right by the second.
 _ROTATIONS = [
     [(np.uint32(left), np.uint32(32 - left)) for left in rotations]
@@ -24,8 +26,6 @@ _PARITY = np.uint32(0x1BD11BDA)
 # Numbers that are drawn at a time. Of 2**12 to 2**20, those from 2**15 to
 # 2**16 are the fastest: the words of a block stay in the cache.
 _BLOCK = 2**15
-
-_HALVES = ("float16", "bfloat16")
 
 
 # ----------------------------------------------------------------- generator
@@ -231,7 +231,7 @@ def _polynomial(x, coefficients):
 
 def erf_inv(x):
     """The inverse of the error function on (-1, 1)."""
-    if x.dtype.name in _HALVES:
+    if x.dtype.name in HALVES:
         return erf_inv(x.astype(np.float32)).astype(x.dtype)
     # The square is rounded first, as JAX does: the tails differ otherwise.
     w = -np.log(1 - x * x)
