@@ -205,6 +205,23 @@ def fits_32_bits(x):
     return True
 
 
+def has_overflown(finding):
+    """Whether only float16 that are not finite differ in a compiled model."""
+    if finding.mode == "eager" or finding.kind != "value":
+        return False
+    if all(np.isfinite(y).all() for y in finding.wanted[0]):
+        return False
+    for x, y in zip(finding.got, finding.wanted[0]):
+        finite = np.isfinite(y)
+        if x.dtype != "float16" or x.shape != y.shape:
+            return False
+        size = 40 * TOLERANCES["float16"] * largest(y)
+        error = np.abs(x[finite].astype("float32") - y[finite])
+        if not np.all(error <= size):
+            return False
+    return True
+
+
 def is_other_dtype(finding):
     return finding.kind == "dtype"
 
@@ -269,6 +286,9 @@ TOLERATED = (
     Tolerated(
         "JAX's dtype is another",
         is_other_dtype,
-        ("power", "sparse_categorical_crossentropy"),
+        ("angle", "power", "sparse_categorical_crossentropy"),
+    ),
+    Tolerated(
+        "compiled float16 overflows where it is looked at", has_overflown
     ),
 )

@@ -94,10 +94,20 @@ def reduction(
     return Spec(arguments, numpy, **options)
 
 
-def cumulated(x, axis, dtype):
-    """NumPy's sum; JAX takes the nearest for floats beyond integers."""
-    dtype = dtype or x.dtype
-    return np.cumsum(x.astype(dtype), axis, dtype)
+def cumulated(numpy):
+    """NumPy's; JAX takes the nearest for floats beyond integers."""
+
+    def function(x, axis, dtype):
+        dtype = dtype or x.dtype
+        return numpy(x.astype(dtype), axis, dtype)
+
+    return function
+
+
+def normalized(x, axis=-1, order=2):
+    """As Keras says; JAX computes the root of a float64 in float32."""
+    powers = np.sum(np.abs(x) ** order, axis, keepdims=True)
+    return x / np.maximum(powers ** (1 / order), 1e-12)
 
 
 def median(x, **kwargs):
@@ -1311,14 +1321,18 @@ SPECS = {
     "argsort": along(dtypes=ALL),
     "sort": along(dtypes=ALL),
     "cumprod": along(
-        ("dtype", None, "float32"), dtypes=ALL, values="moderate", spread=True
+        ("dtype", None, "float32"),
+        dtypes=ALL,
+        values="moderate",
+        spread=True,
+        numpy=cumulated(np.cumprod),
     ),
     "cumsum": along(
         ("dtype", None, "int32", "float32"),
         dtypes=ALL,
         values="finite",
         spread=True,
-        numpy=cumulated,
+        numpy=cumulated(np.cumsum),
     ),
     "nancumprod": along(dtypes=ALL, values="moderate", spread=True),
     "nancumsum": along(dtypes=ALL, values="moderate", spread=True),
@@ -1577,7 +1591,9 @@ SPECS = {
     "softmax": along(values="moderate", tolerance=4),
     "log_softmax": along(values="moderate", spread=True, tolerance=4),
     "sparsemax": along(values="moderate", spread=True, low=1),
-    "normalize": along(("order", 2, 1), values="moderate", tolerance=4),
+    "normalize": along(
+        ("order", 2, 1), values="moderate", tolerance=4, numpy=normalized
+    ),
     "average_pool": pooling(),
     "max_pool": pooling(),
     "adaptive_average_pool": adaptive(),
