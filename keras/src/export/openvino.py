@@ -225,24 +225,15 @@ def refuse_assignments(model, state):
 
 def refuse_python_operations(ov_model):
     from keras.src.backend.openvino.custom import Operation
+    from keras.src.backend.openvino.rewriting import bodies
 
-    for node in all_nodes(ov_model):
+    parts = (ov_model, *bodies(ov_model))
+    for node in (node for part in parts for node in part.get_ordered_ops()):
         if isinstance(node, Operation):
             raise NotImplementedError(
                 f"OpenVINO IR cannot hold {node.operation}, which OpenVINO has "
                 "no operation for and this backend computes in Python."
             )
-
-
-def all_nodes(ov_model):
-    """The nodes of a model and of the loops and branches in it."""
-    for node in ov_model.get_ordered_ops():
-        yield node
-        if node.get_type_name() == "If":
-            yield from all_nodes(node.get_then_body())
-            yield from all_nodes(node.get_else_body())
-        elif node.get_type_name() in ("Loop", "TensorIterator"):
-            yield from all_nodes(node.get_function())
 
 
 def separate_outputs(ov_model):
@@ -251,18 +242,16 @@ def separate_outputs(ov_model):
     The ports of one tensor would have one name and one memory.
     """
     from keras.src.backend.openvino import graph
+    from keras.src.backend.openvino.layout import port_of
 
-    def port(output):
-        return output.get_node().get_name(), output.get_index()
-
-    taken = {port(x) for x in ov_model.inputs}
+    taken = {port_of(x) for x in ov_model.inputs}
     for result in ov_model.get_results():
         source = result.input_value(0)
-        if port(source) in taken:
+        if port_of(source) in taken:
             dtype = {"destination_type": source.element_type.get_type_name()}
             source = graph.build("Convert", [source], dtype).output(0)
             result.input(0).replace_source_output(source)
-        taken.add(port(source))
+        taken.add(port_of(source))
     # Until it is validated, a Result names its former source's tensor.
     ov_model.validate_nodes_and_infer_types()
 

@@ -58,6 +58,16 @@ def broadcast_like(y, x):
     return apply("Broadcast", y, dims)
 
 
+def zeros_like(x):
+    """Zeros in the shape and dtype of `x`."""
+    return broadcast_like(like(0, x), x)
+
+
+def ones_like(x):
+    """Ones in the shape and dtype of `x`."""
+    return broadcast_like(like(1, x), x)
+
+
 def nearest_like(value, x):
     """`value` as a tensor of the dtype of `x` that graphs can hold.
 

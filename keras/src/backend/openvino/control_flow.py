@@ -576,7 +576,8 @@ def stacked(structures):
 
 def _no_slices(f, init, xs):
     """What `f` would give for each slice, stacked over no slices."""
-    with graph.Trace(Operations()):
+    # What it assigns is not: it is not called once.
+    with graph.Trace(Operations()), _Assignments():
         carry = tree.map_structure(lambda x: symbolic(x.dtype, x.shape), init)
         x = tree.map_structure(
             lambda x: None if x is None else symbolic(x.dtype, x.shape[1:]), xs

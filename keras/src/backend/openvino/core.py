@@ -351,7 +351,16 @@ def stop_gradient(variable):
 def unstack(x, num=None, axis=0):
     x = convert_to_tensor(x)
     axis = canonical_axis(axis, x.ndim)
-    size = known_dim(x, axis, "unstack") if num is None else num
+    size = x.shape[axis]
+    if size is None and num is None:
+        size = known_dim(x, axis, "unstack")
+    if size is None:
+        size = num
+    if num not in (None, size):
+        raise ValueError(
+            f"`unstack` with num={num} takes a dim of as many. Received: "
+            f"shape={x.shape}, axis={axis}"
+        )
     return [apply("Gather", x, i, axis) for i in range(size)]
 
 
@@ -359,7 +368,8 @@ class custom_gradient:
     """Calls a function that returns `(result, gradient)`; gives the result.
 
     `gradient` takes the gradients of the flat results and returns those of the
-    arguments.
+    arguments, of keyword arguments after the others. Variables are given to
+    the function as they are.
 
     Args:
         fun: the function to decorate.
@@ -378,11 +388,15 @@ class custom_gradient:
         )
         recording.tell(
             _own_rule(gradient),
-            tuple(tree.flatten(args)),
+            tuple(_differentiable(x) for x in tree.flatten((args, kwargs))),
             {},
             tuple(tree.flatten(outputs)),
         )
         return outputs
+
+
+def _differentiable(x):
+    return convert_to_tensor(x) if isinstance(x, KerasVariable) else x
 
 
 def _own_rule(gradient):
@@ -397,7 +411,7 @@ def _own_rule(gradient):
 
 
 def remat(f):
-    """`f` itself: without gradients there is nothing to compute again."""
+    """`f` itself: what its gradient needs is kept, not computed again."""
     return f
 
 

@@ -220,3 +220,25 @@ def test_rows_that_are_scattered_outside_are_dropped():
     np.testing.assert_array_equal(ops.scatter(rows, values, (3, 2)), wanted)
     result = jit(lambda i, v: ops.scatter(i, v, (3, 2)))(rows, values)
     np.testing.assert_array_equal(result, wanted)
+
+
+def test_unstacking_another_number_than_there_is():
+    x = np.arange(6.0).reshape(3, 2)
+    rows = ops.unstack(x, num=3)
+    np.testing.assert_array_equal(np.stack(rows), x)
+    for num in (2, 5):
+        with pytest.raises(ValueError, match=f"`unstack` with num={num}"):
+            ops.unstack(x, num=num)
+
+
+def test_a_scan_of_no_steps_assigns_nothing():
+    variable = Variable(0.0)
+
+    def step(carry, x):
+        variable.assign_add(1.0)
+        variable.assign(ops.sum(carry))
+        return carry, x
+
+    carry, rows = ops.scan(step, np.ones(2, "float32"), np.ones((0, 3)))
+    assert rows.shape == (0, 3) and float(variable) == 0
+    np.testing.assert_array_equal(carry, np.ones(2))

@@ -9,6 +9,7 @@ import openvino as ov
 
 from keras.src.backend.common import global_state
 from keras.src.backend.openvino import narrowing
+from keras.src.backend.openvino import rewriting
 from keras.src.backend.openvino.errors import reason
 from keras.src.backend.openvino.fusions import prevent_fusions
 from keras.src.backend.openvino.layout import port_of
@@ -137,11 +138,14 @@ def compile_model(outputs, inputs, device=None, operations=None):
 
 
 def _constant_bytes(model):
-    return sum(
-        node.get_byte_size()
-        for node in model.get_ops()
+    """The bytes of the constants of a model and of the bodies in it."""
+    sizes = {
+        rewriting.address(node): node.get_byte_size()
+        for part in (model, *rewriting.bodies(model))
+        for node in part.get_ops()
         if node.get_type_name() == "Constant"
-    )
+    }
+    return sum(sizes.values())
 
 
 def _compile(model, device, properties):

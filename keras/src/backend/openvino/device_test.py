@@ -10,6 +10,7 @@ import keras
 from keras.src import ops
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino.graph import parameter
+from keras.src.backend.openvino.jit import jit
 
 
 @pytest.mark.parametrize("name", ["cpu", "cpu:0", "CPU", "CPU.0"])
@@ -133,3 +134,11 @@ def test_the_bytes_of_constants_are_known():
     weights = ov.op.Constant(np.ones(1000, "float32"), shared_memory=True)
     y = ov.opset16.add(x, weights).output(0)
     assert 4000 <= device.compile_model([y], [x]).nbytes < 4100
+
+
+def test_constants_in_loops_are_counted():
+    weights = ops.convert_to_tensor(np.ones((300, 300), "float32"))
+    f = jit(lambda x: ops.fori_loop(0, 3, lambda i, y: y @ weights, x))
+    f(np.ones((2, 300), "float32"))
+    (variant,) = f._variants
+    assert 300 * 300 * 4 <= variant.nbytes < 2 * 300 * 300 * 4

@@ -12,9 +12,9 @@ import typing
 from keras.src import tree
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.openvino import recording
-from keras.src.backend.openvino.common import broadcast_like
-from keras.src.backend.openvino.common import like
+from keras.src.backend.openvino.common import ones_like
 from keras.src.backend.openvino.common import to_float
+from keras.src.backend.openvino.common import zeros_like
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.errors import blaming
@@ -94,7 +94,7 @@ class GradientTape:
 
     def applied(self, operation, inputs, attributes, outputs):
         """What `recording` calls: notes a step of something known."""
-        if not any(
+        if self._steps is None or not any(
             x.__class__ is OpenVINOKerasTensor and id(x) in self._known
             for x in inputs
         ):
@@ -125,6 +125,8 @@ class GradientTape:
         Raises:
             NotImplementedError: for an operation between them that has no
                 derivative.
+            RuntimeError: where they were asked for already, and the tape is
+                not persistent.
         """
         if self._steps is None:
             raise RuntimeError(
@@ -150,7 +152,7 @@ def _tensor(x):
 
 def _seeds(targets, output_gradients):
     if output_gradients is None:
-        return [broadcast_like(like(1, x), x) for x in targets]
+        return [ones_like(x) for x in targets]
     seeds = tree.flatten(output_gradients)
     if len(seeds) != len(targets):
         raise ValueError(
@@ -158,10 +160,6 @@ def _seeds(targets, output_gradients):
             f"Received: {len(seeds)} for {len(targets)}"
         )
     return [cast(seed, x.dtype) for seed, x in zip(seeds, targets)]
-
-
-def _zeros_like(x):
-    return broadcast_like(like(0, x), x)
 
 
 def _backwards(steps, targets, seeds, known):
@@ -199,7 +197,7 @@ def _gradients(step, given):
             blaming(f"{step.operation} has no derivative{because}.")
         )
     given = [
-        _zeros_like(y) if g is None and is_float(y.dtype) else g
+        zeros_like(y) if g is None and is_float(y.dtype) else g
         for g, y in zip(given, step.outputs)
     ]
     return rule(step.inputs, step.outputs, given, **step.attributes)
@@ -270,7 +268,7 @@ def jvp(fun, primals, tangents, has_aux=False):
                 results, *aux = results
             results = tree.map_structure(_tensor, results)
         floats = [y for y in tree.flatten(results) if is_float(y.dtype)]
-        weights = [_zeros_like(y) for y in floats]
+        weights = [zeros_like(y) for y in floats]
         outer.watch(weights)
         flat = tree.flatten(primals)
         gradients = inner.gradient(floats, flat, weights)
@@ -286,7 +284,7 @@ def jvp(fun, primals, tangents, has_aux=False):
 
     def tangent(y):
         derivative = next(found) if is_float(y.dtype) else None
-        return _zeros_like(y) if derivative is None else derivative
+        return zeros_like(y) if derivative is None else derivative
 
     return (results, tree.map_structure(tangent, results), *aux)
 

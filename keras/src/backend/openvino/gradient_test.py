@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from keras.src import ops
+from keras.src.backend.openvino.core import Variable
 from keras.src.backend.openvino.gradient import GradientTape
 from keras.src.backend.openvino.gradient import jvp
 from keras.src.backend.openvino.jit import jit
@@ -265,3 +266,63 @@ def test_jvp_takes_tangents_like_the_primals(tangent):
     x = convert_to_tensor([1.0, 2.0])
     with pytest.raises(TypeError, match="tangent"):
         jvp(ops.sin, [x], [tangent])
+
+
+@pytest.mark.parametrize("zeros", [(), (0,), (1,), (0, 1)])
+def test_products_of_scattered_zeros(zeros):
+    # Of what a product depends on linearly, a difference is the derivative.
+    x, updates = np.array([2.0, 3.0, 4.0]), np.array([5.0, 7.0, 0.5, 1.5])
+    for i in zeros:
+        updates[i] = 0
+    indices = np.array([[0], [0], [1], [0]], "int32")
+
+    def product(x, updates):
+        result = ops.scatter_update(x, indices, updates, "mul")
+        return ops.sum(result * np.array([1.0, 10.0, 100.0]))
+
+    operands = list(map(ops.convert_to_tensor, (x, updates)))
+    with GradientTape() as tape:
+        tape.watch(operands)
+        total = product(*operands)
+    for i, gradient in enumerate(tape.gradient(total, operands)):
+        expected = []
+        for unit in np.eye(len((x, updates)[i])):
+            moved = [x, updates]
+            moved[i] = moved[i] + unit
+            expected.append(float(product(*moved)) - float(total))
+        np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_value_that_pads_beside_large_numbers():
+    value = ops.convert_to_tensor(0.0)
+    weights = np.array([1.0, 1.0, 1e8, np.inf, 1.0], "float32")
+    with GradientTape() as tape:
+        tape.watch(value)
+        padded = ops.pad(
+            np.ones(2, "float32"), ((2, 1),), constant_values=value
+        )
+    assert float(tape.gradient(padded, value, weights)) == 3
+
+
+def test_own_gradients_of_keywords_and_variables():
+    @ops.custom_gradient
+    def twice(x):
+        return 2 * x, lambda upstream: 10 * upstream
+
+    x = ops.convert_to_tensor([1.0, 2.0])
+    variable = Variable([1.0, 2.0])
+    with GradientTape(persistent=True) as tape:
+        tape.watch([x, variable])
+        results = twice(x=x), twice(variable)
+    for source, result in zip((x, variable), results):
+        gradient = tape.gradient(result, source)
+        np.testing.assert_array_equal(gradient, [10.0, 10.0])
+
+
+def test_gradients_while_the_tape_is_open():
+    x = ops.convert_to_tensor(3.0)
+    with GradientTape() as tape:
+        tape.watch(x)
+        gradient = tape.gradient(x * x, x)
+        x * gradient
+    assert float(gradient) == 6

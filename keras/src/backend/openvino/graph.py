@@ -21,6 +21,7 @@ from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import for_runtime
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
+from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
 from keras.src.backend.openvino.dtypes import to_pairs
 from keras.src.backend.openvino.errors import blaming
@@ -162,9 +163,7 @@ def build(type, inputs, attributes):
         built = operation.mend and operation.mend(inputs, attributes)
         if built is None:
             built = node(type, inputs, attributes)
-    if any(map(_is_empty, inputs)):
-        return _folded(operation, inputs, attributes, built)
-    return built
+    return _folded(operation, inputs, attributes, built)
 
 
 def _is_empty(output):
@@ -173,12 +172,14 @@ def _is_empty(output):
 
 
 def _folded(operation, inputs, attributes, built):
-    """The Constant that an operation gives for arrays of no elements.
+    """The Constant that an operation on Constants gives, or the node `built`.
 
-    The CPU plugin cannot compile some operations on these, and divides by the
-    number of elements. Where there is a result of some elements that depends
-    on other inputs, and where an operation has several outputs, it is `built`,
-    the node that was.
+    OpenVINO folds some operations only. Of the others the CPU plugin computes
+    the value once, and what comes behind may write into it: the next call
+    gets another one. Nor can it compile some operations on arrays of no
+    elements, and it divides by their number.
+
+    What has several outputs stays, and integers that 32 bits do not hold.
     """
     if len(built.outputs()) > 1:
         return built
@@ -186,25 +187,45 @@ def _folded(operation, inputs, attributes, built):
     shape = static_shape(built.output(0))
     if shape is not None and 0 in shape:
         return constant(np.empty(shape, numpy_dtype(dtype))).get_node()
-    arrays = [_known_array(x) for x in inputs]
-    if operation.kernel is None or any(a is None for a in arrays):
+    arrays = _known_arrays(inputs)
+    if operation.kernel is None or arrays is None:
         return built
     with np.errstate(all="ignore"):
         result = operation.kernel(*arrays, **attributes)
-    return constant(np.array(result, numpy_dtype(dtype))).get_node()
+    result = np.array(result, numpy_dtype(dtype))
+    if _beyond_32_bits(result) is not None:
+        return built
+    return constant(result).get_node()
+
+
+def _known_arrays(outputs):
+    """The values of `openvino.Output`s, or `None` if one is not known."""
+    arrays = []
+    for output in outputs:
+        array = _known_array(output)
+        if array is None:
+            return None
+        arrays.append(array)
+    return arrays
 
 
 def _known_array(output):
     """The value of an `openvino.Output` that depends on no input."""
+    # Of halves kernels compute in float32.
+    wide = ov.Type.f32 if is_half(output) else output.element_type
+    dtype = numpy_dtype(ov_to_keras_type(wide))
     if _is_empty(output):
-        # Of halves kernels compute in float32.
-        wide = ov.Type.f32 if is_half(output) else output.element_type
-        dtype = numpy_dtype(ov_to_keras_type(wide))
         return np.empty(static_shape(output), dtype)
     node = output.get_node()
-    if node.get_type_name() != "Constant" or is_half(output):
+    type = node.get_type_name()
+    if is_half(output) or type not in ("Constant", "Convert"):
         return None
-    return node.data
+    if type == "Constant":
+        return to_array(node.get_tensor_view())
+    source = _known_array(node.input_value(0))
+    return (
+        None if source is None else find(type).kernel(source, wide.to_string())
+    )
 
 
 def is_half(output):
@@ -395,13 +416,20 @@ def refuse_to_narrow(array, what):
         array: a `numpy.ndarray`.
         what: what it is of a compiled model.
     """
+    value = _beyond_32_bits(array)
+    if value is not None:
+        raise ValueError(
+            f"Compiled models compute {array.dtype.name} in 32 bits, which "
+            f"the {what} {value} does not fit; compute with it outside "
+            "of the model, or set `run_eagerly=True`."
+        )
+
+
+def _beyond_32_bits(array):
+    """An integer of a `numpy.ndarray` that 32 bits do not hold, or `None`."""
     if array.dtype.name not in ("int64", "uint32", "uint64") or not array.size:
-        return
+        return None
     bounds = np.iinfo(np.int32)
-    for value in (array.min(), array.max()):
-        if not bounds.min <= value <= bounds.max:
-            raise ValueError(
-                f"Compiled models compute {array.dtype.name} in 32 bits, which "
-                f"the {what} {value} does not fit; compute with it outside "
-                "of the model, or set `run_eagerly=True`."
-            )
+    extremes = array.min(), array.max()
+    beyond = (x for x in extremes if not bounds.min <= x <= bounds.max)
+    return next(beyond, None)

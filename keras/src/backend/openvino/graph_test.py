@@ -112,3 +112,24 @@ def test_what_32_bits_do_not_hold_is_refused(dtype):
     graph.refuse_to_narrow(np.array([], dtype), "constant")
     with pytest.raises(ValueError, match="the constant 2147483648 does not"):
         graph.refuse_to_narrow(np.array([2**31], dtype), "constant")
+
+
+def test_what_is_of_constants_alone_is_one():
+    x = graph.constant(np.array([5, -3], np.int32))
+    y = graph.constant(np.array([6, 2], np.int16))
+    y = graph.node("Convert", [y], {"destination_type": "i32"}).output(0)
+    both = graph.build("BitwiseXor", [x, y], {})
+    assert both.get_type_name() == "Constant"
+    np.testing.assert_array_equal(both.data, [5 ^ 6, -3 ^ 2])
+    inverse = graph.build("BitwiseNot", [both.output(0)], {})
+    np.testing.assert_array_equal(inverse.data, [~(5 ^ 6), ~(-3 ^ 2)])
+    other = graph.parameter("int32", (2,))
+    assert graph.build("BitwiseXor", [x, other], {}).get_type_name() != (
+        "Constant"
+    )
+
+
+def test_constants_that_32_bits_do_not_hold_are_not_computed():
+    # The CPU plugin would take the nearest number that it can hold.
+    x = graph.constant(np.array([5], np.uint32))
+    assert graph.build("BitwiseNot", [x], {}).get_type_name() == "BitwiseNot"

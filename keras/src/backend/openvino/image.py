@@ -437,15 +437,15 @@ def map_coordinates(
 ):
     inputs = convert_to_tensor(inputs)
     coordinates = convert_to_tensor(coordinates)
+    if coordinates.ndim < 2:
+        raise ValueError(
+            "Invalid coordinates rank: expected at least rank 2. Received: "
+            f"coordinates.shape={coordinates.shape}"
+        )
     if known_dim(coordinates, 0, "map_coordinates") != inputs.ndim:
         raise ValueError(
             "First dim of `coordinates` must be the same as the rank of "
             f"`inputs`. Received: inputs.shape={inputs.shape}, "
-            f"coordinates.shape={coordinates.shape}"
-        )
-    if coordinates.ndim < 2:
-        raise ValueError(
-            "Invalid coordinates rank: expected at least rank 2. Received: "
             f"coordinates.shape={coordinates.shape}"
         )
     _check_choice("fill_mode", fill_mode, _FILL_MODES)

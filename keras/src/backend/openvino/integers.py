@@ -166,8 +166,8 @@ def relu(x):
 @_mend
 def minimum(x1, x2):
     # A Minimum and a Maximum of constants would become a Clamp, which rounds.
-    opposites = apply("BitwiseNot", x1), apply("BitwiseNot", x2)
-    return apply("BitwiseNot", apply("Maximum", *opposites))
+    both = apply("BitwiseXor", x1, x2)
+    return apply("BitwiseXor", both, apply("Maximum", x1, x2))
 
 
 def pad(inputs, attributes):

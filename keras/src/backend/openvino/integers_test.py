@@ -270,3 +270,48 @@ def test_casts_to_fewer_bits_wrap_around(source, dtype):
         wanted.astype("float32") + 1,
         x,
     )
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32"])
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_every_call_of_a_model_gives_the_same(dtype, dynamic):
+    # `run_compiled` calls the model several times. What is computed of
+    # constants alone stays in memory that other nodes must not write into.
+    x = np.array([[5, 1, 200], [7, 3, 0]], dtype)
+    row, number = np.array([4, 2, 9], dtype), np.array(6, dtype)
+
+    def function(x):
+        total = numpy.sum(x)
+        return (
+            numpy.clip(total, 2, 199),
+            numpy.minimum(number, total),
+            numpy.minimum(row, x),
+            numpy.minimum(x, row),
+            numpy.where(x > 4, row, number),
+            numpy.where(total > 4, row, -row if dtype[0] == "i" else row),
+            numpy.floor_divide(row, x + 1) + numpy.mod(row, x + 1),
+            numpy.clip(x, row, row + 3),
+        )
+
+    expected = (
+        np.clip(x.sum(), 2, 199),
+        np.minimum(number, x.sum()),
+        np.minimum(row, x),
+        np.minimum(row, x),
+        np.where(x > 4, row, number),
+        row,
+        row // (x + 1) + row % (x + 1),
+        np.clip(x, row, row + 3),
+    )
+    results = run_compiled(function, x, dynamic=dynamic)
+    for result, wanted in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result, wanted)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32"])
+def test_remainders_of_the_smallest_number(dtype):
+    smallest = np.iinfo(dtype).min
+    x = np.array([smallest, smallest, -7, 7, 0, smallest + 1], dtype)
+    y = np.array([7, -5, 5, -5, 3, -3], dtype)
+    (result,) = run_compiled(numpy.fmod, x, y)
+    np.testing.assert_array_equal(result, np.fmod(x, y))

@@ -35,7 +35,8 @@ from keras.src.backend.openvino.tensor import value_of
 MAX_VARIANTS = 32
 MAX_BYTES = 2**30
 
-# Held while several variables are assigned as one change.
+# Held while several variables are assigned as one change, and while a function
+# that reads them is compiled.
 assigning = threading.RLock()
 
 # Assignments are numbered, whatever the variable; `_latest[0]` is the number
@@ -82,7 +83,8 @@ class jit:
     def __init__(self, function, specs=()):
         self._function = function
         self._specs = specs
-        self._variants = Variants(MAX_VARIANTS, MAX_BYTES)
+        # One lock for all: a function may assign, or call others.
+        self._variants = Variants(MAX_VARIANTS, MAX_BYTES, assigning)
 
     def __call__(self, *args):
         if recording.state.recorders:
@@ -174,8 +176,16 @@ class _RecordingScope(StatelessScope):
     """A stateless scope that knows the variables that were assigned."""
 
     def __init__(self, state_mapping):
-        super().__init__(state_mapping)
+        super().__init__(state_mapping, collect_losses=True)
         self.assigned = {}
+
+    def get_current_value(self, variable):
+        """Its value, which a layer asks for to regularize its weights."""
+        value = super().get_current_value(variable)
+        if value is not None:
+            return value
+        note_read(variable)
+        return variable._value
 
     def add_update(self, update):
         super().add_update(update)

@@ -1,6 +1,7 @@
 import concurrent.futures
 import gc
 import itertools
+import threading
 import weakref
 
 import numpy as np
@@ -297,3 +298,26 @@ def test_results_are_of_the_old_or_of_the_new_value():
             last = result[0]
 
     in_threads_beside(lambda n: variable.assign(n * ones(100)), work)
+
+
+def test_functions_that_call_each_other_in_threads():
+    for _ in range(5):
+        inner = jit(lambda x: x * 2)
+        outer = jit(lambda x: x + np.asarray(inner(ones(2))))
+        barrier = threading.Barrier(2)
+
+        def call(function):
+            barrier.wait()
+            return np.asarray(function(ones(2)))
+
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(call, (outer, inner)))
+        np.testing.assert_array_equal(results, [[3, 3], [2, 2]])
+
+
+def test_calls_that_fail_leave_nothing():
+    f = jit(lambda x, n: x + np.ones(n, "float32"))
+    for n in range(5, 15):
+        with pytest.raises(ValueError, match="Add cannot take"):
+            f(ones(1, 3), n)
+    assert len(f._variants._graphs) == 0

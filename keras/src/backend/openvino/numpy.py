@@ -486,6 +486,12 @@ def average(x, axis=None, weights=None):
     x, weights = promote(x, weights, float)
     if weights.ndim != x.ndim:
         # One weight for each position along the axis.
+        if axis is None:
+            raise ValueError(
+                "`average` takes an `axis` where the weights have another "
+                f"rank. Received: x.shape={x.shape}, "
+                f"weights.shape={weights.shape}"
+            )
         axis = canonical_axis(axis, x.ndim)
         weights = _along(weights, axis, x.ndim)
     total = sum(broadcast_to(weights, dims_of(x)), axis)
@@ -1180,8 +1186,11 @@ def fmin(x1, x2):
 @composite("TruncRemainder", np.fmod)
 def _fmod(x1, x2):
     if not is_float(x1.dtype):
-        remainder = _mod(absolute(x1), absolute(x2))
-        return remainder if x1.dtype.startswith("u") else sign(x1) * remainder
+        remainder = _mod(x1, x2)  # of the sign of the divisor
+        if x1.dtype.startswith("u"):
+            return remainder
+        is_other = (x1 < 0) != (x2 < 0)
+        return where(is_other & (remainder != 0), remainder - x2, remainder)
     divisor = absolute(x2)
     remainder = absolute(x1)
     for _ in range(2):  # exact where the quotient is below 2^24

@@ -21,9 +21,13 @@ class Variants:
         max_number: how many are kept.
         max_bytes: how much those that are kept hold, by their `nbytes`; the
             latest is kept however large it is.
+        compiling: a lock that is held while a variant is compiled; by default
+            each graph has one of its own. What takes another lock as it
+            compiles, or compiles others, is to have one for all.
     """
 
-    def __init__(self, max_number, max_bytes):
+    def __init__(self, max_number, max_bytes, compiling=None):
+        self._compiling = compiling
         self._max_number = max_number
         self._max_bytes = max_bytes
         self._graphs = collections.OrderedDict()
@@ -51,7 +55,7 @@ class Variants:
         with self._lock:
             graph = self._graphs.get(key)
             if graph is None:
-                graph = self._graphs[key] = _Graph()
+                graph = self._graphs[key] = _Graph(self._compiling)
             self._graphs.move_to_end(key)
             variant = graph.find(shapes)
         if variant is not None:
@@ -64,6 +68,7 @@ class Variants:
             if variant is None:
                 pattern, variant = graph.compile(shapes, compile, patterns)
                 with self._lock:
+                    self._graphs[key] = graph  # it had none, and was let go
                     graph.variants.insert(0, (pattern, variant))
                     self._forget_oldest()
         return variant
@@ -74,8 +79,10 @@ class Variants:
             return iter([v for graph in graphs for _, v in graph.variants])
 
     def _forget_stale(self):
-        for graph in self._graphs.values():
+        for key, graph in list(self._graphs.items()):
             graph.variants = [v for v in graph.variants if v[1].is_current()]
+            if not graph.variants:
+                del self._graphs[key]
 
     def _forget_oldest(self):
         number = len(self)
@@ -101,9 +108,9 @@ class _Graph:
     # Patterns that are remembered not to compile.
     MAX_REFUSED = 64
 
-    def __init__(self):
+    def __init__(self, compiling=None):
         self.variants = []  # pairs of a pattern of shapes and a variant
-        self.compiling = threading.RLock()
+        self.compiling = compiling or threading.RLock()
         self._refused = collections.deque(maxlen=self.MAX_REFUSED)
 
     def find(self, shapes):

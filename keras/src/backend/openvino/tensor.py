@@ -81,10 +81,10 @@ class OpenVINOKerasTensor:
     def _find_shape(self):
         if self._output is not None:
             return _partial_shape(self._output, "shape")
-        if self._value is None:
-            shape = self._node.outputs[self._index][1]
-            if shape is not None:
-                return shape
+        node = self._node  # another thread may take it away
+        shape = None if node is None else node.outputs[self._index][1]
+        if shape is not None:
+            return shape
         return value_of(self).shape
 
     @property
@@ -253,8 +253,9 @@ def alias(x):
     """Another tensor of the value of `x`."""
     tensor = _new(OpenVINOKerasTensor)
     tensor.__dict__.update(x.__dict__)
-    if x._node is not None:
-        x._node.users.append(weakref.ref(tensor))
+    node = tensor._node  # that of `x` may be gone by now
+    if node is not None:
+        node.users.append(weakref.ref(tensor))
     return tensor
 
 

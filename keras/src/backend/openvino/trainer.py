@@ -20,7 +20,7 @@ from keras.src.utils import traceback_utils
 from keras.src.utils.python_utils import pythonify_logs
 
 _NO_TRAINING = (
-    "`{}` needs gradients, which the OpenVINO backend does not compute yet. "
+    "The OpenVINO backend does not train models yet, so that it has no `{}`. "
     "Train with another Keras backend, save the weights, and load them here."
 )
 

@@ -243,3 +243,51 @@ def test_a_model_is_freed_with_what_it_compiled():
     clear_session()
     gc.collect()
     assert kernel() is None
+
+
+class Adds(layers.Layer):
+    """Adds the sum of its inputs to the losses."""
+
+    def call(self, x):
+        self.add_loss(ops.sum(x))
+        return x
+
+
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_losses_of_layers_are_part_of_the_loss(run_eagerly):
+    dense = layers.Dense(
+        4,
+        kernel_initializer="ones",
+        kernel_regularizer="l2",
+        bias_regularizer="l1",
+        activity_regularizer="l2",
+    )
+    model = models.Sequential(
+        [dense, layers.ActivityRegularization(l1=0.1), Adds()]
+    )
+    model.compile(loss="mse", run_eagerly=run_eagerly)
+    x, y = ones(3, 5), ones(3, 4)
+    for factor in (1, 2, 3):  # the weights change between two evaluations
+        if factor > 1:
+            model.set_weights([factor * dense_ones(), 0.5 * ones(4)])
+        kernel, bias = model.get_weights() or (dense_ones(), 0 * ones(4))
+        z = x @ kernel + bias
+        expected = (
+            np.mean((z - y) ** 2)
+            + 0.01 * np.sum(kernel**2)
+            + 0.01 * np.sum(np.abs(bias))
+            + 0.01 * np.sum(z**2) / len(z)
+            + 0.1 * np.sum(np.abs(z)) / len(z)
+            + np.sum(z)
+        )
+        for _ in range(2):
+            np.testing.assert_allclose(
+                model.evaluate(x, y, verbose=0), expected, rtol=1e-5
+            )
+            np.testing.assert_allclose(
+                model.test_on_batch(x, y), expected, rtol=1e-5
+            )
+
+
+def dense_ones():
+    return ones(5, 4)

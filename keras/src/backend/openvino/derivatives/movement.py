@@ -3,12 +3,14 @@
 import numpy as np
 
 from keras.src.backend.openvino import numpy as ops
+from keras.src.backend.openvino.common import like
+from keras.src.backend.openvino.common import ones_like
+from keras.src.backend.openvino.common import zeros_like
 from keras.src.backend.openvino.core import scatter_update
 from keras.src.backend.openvino.derivatives.rules import reshape_as
 from keras.src.backend.openvino.derivatives.rules import rule
 from keras.src.backend.openvino.derivatives.rules import static_dims
 from keras.src.backend.openvino.derivatives.rules import unbroadcast
-from keras.src.backend.openvino.derivatives.rules import zeros_like
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -119,8 +121,12 @@ def _pad(inputs, outputs, gradients, pad_mode):
     # Padding by fewer than none takes elements away.
     back, forth = [-n for n in _sizes(begin)], [-n for n in _sizes(end)]
     of_x = apply("Pad", gradient, back, forth, pad_mode="constant")
-    # What is padded, where no element is taken away.
-    of_value = [ops.sum(gradient) - ops.sum(of_x) for _ in value]
+    of_value = []
+    if value:
+        inside = apply(
+            "Pad", ones_like(x), begin, end, like(0, x), pad_mode="constant"
+        )
+        of_value = [ops.sum(ops.where(inside == 0, gradient, 0))]
     return [of_x, None, None, *of_value]
 
 
@@ -273,6 +279,10 @@ def _scatter_nd_update(inputs, outputs, gradients, reduction="none"):
     )
 
 
+# OpenVINO's names of the reductions of `scatter_update`.
+_REDUCTIONS = {None: "none", "add": "sum", "mul": "prod"}
+
+
 @rule("ScatterElementsUpdate")
 def _scatter_elements_update(
     inputs, outputs, gradients, reduction="none", use_init_val=True
@@ -286,7 +296,7 @@ def _scatter_elements_update(
             indices,
             values,
             axis,
-            reduction="sum" if how else "none",
+            reduction=_REDUCTIONS[how],
             use_init_val=True,
         )
 
@@ -307,16 +317,23 @@ def _of_scatter(x, updates, y, gradient, reduction, scattered, gathered):
         cleared = scattered(gradient, zeros_like(updates), None)
         return [cleared, None, gathered(gradient)]
     if reduction == "prod":
-        return [
-            gradient * (y / x),
-            None,
-            gathered(gradient * y) / updates,
-        ]
+        return _of_scattered_product(x, updates, gradient, scattered, gathered)
     # Of the greatest or the least, all that are equal have their share.
     is_x = cast(x == y, x.dtype)
     is_update = cast(updates == gathered(y), x.dtype)
     share = gradient / scattered(is_x, is_update, "add")
     return [share * is_x, None, gathered(share) * is_update]
+
+
+def _of_scattered_product(x, updates, gradient, scattered, gathered):
+    """As `_of_scatter`: what each factor is multiplied by, zeros aside."""
+    of_x = gradient * scattered(ones_like(x), updates, "mul")
+    factors = [ops.where(z == 0, 1, z) for z in (x, updates)]
+    zeros = [cast(z == 0, z.dtype) for z in (x, updates)]
+    product = gathered(gradient * scattered(*factors, "mul"))
+    others = gathered(scattered(*zeros, "add")) - zeros[1]
+    of_updates = ops.where(others == 0, product / factors[1], 0)
+    return [of_x, None, of_updates]
 
 
 def _rows_at(x, indices):

@@ -2,9 +2,7 @@
 
 import functools
 
-from keras.src.backend.openvino.common import broadcast_like
 from keras.src.backend.openvino.common import known_dim
-from keras.src.backend.openvino.common import like
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.numpy import where
 from keras.src.backend.openvino.registry import extend
@@ -74,10 +72,6 @@ def _unbroadcast_unknown(gradient, x, axis):
     total = apply("ReduceSum", gradient, (axis,), keep_dims=True)
     gradient = where(dim == 1, total, gradient)
     return apply("Slice", gradient, (0,), [dim], (1,), (axis,))
-
-
-def zeros_like(x):
-    return broadcast_like(like(0, x), x)
 
 
 def reshape_as(gradient, x):
