@@ -289,6 +289,8 @@ TOLERATED = (
         ("angle", "power", "sparse_categorical_crossentropy"),
     ),
     Tolerated(
-        "compiled float16 overflows where it is looked at", has_overflown
+        "compiled float16 overflows where it is looked at",
+        has_overflown,
+        ("floats",),
     ),
 )

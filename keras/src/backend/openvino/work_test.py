@@ -23,44 +23,26 @@ def sum_of_products(tensor):
     return float(np.sum(tensor))
 
 
+# Of each node type: the shapes of its inputs, and its strides.
 CASES = {
-    "Convolution": lambda: apply(
-        "Convolution",
-        ones(2, 3, 9, 8),
-        ones(5, 3, 3, 2),
-        strides=(1, 2),
-        pads_begin=(0, 0),
-        pads_end=(0, 0),
-        dilations=(1, 1),
-        auto_pad="explicit",
-    ),
-    "GroupConvolution": lambda: apply(
-        "GroupConvolution",
-        ones(2, 6, 9, 8),
-        ones(3, 4, 2, 3, 2),
-        strides=(1, 1),
-        pads_begin=(0, 0),
-        pads_end=(0, 0),
-        dilations=(1, 1),
-        auto_pad="explicit",
-    ),
-    "ConvolutionBackpropData": lambda: apply(
-        "ConvolutionBackpropData",
-        ones(2, 3, 4, 5),
-        ones(3, 6, 3, 2),
-        strides=(2, 2),
-        pads_begin=(0, 0),
-        pads_end=(0, 0),
-        dilations=(1, 1),
-        auto_pad="explicit",
-        output_padding=(0, 0),
-    ),
+    "Convolution": ((2, 3, 9, 8), (5, 3, 3, 2), (1, 2)),
+    "GroupConvolution": ((2, 6, 9, 8), (3, 4, 2, 3, 2), (1, 1)),
+    "ConvolutionBackpropData": ((2, 3, 4, 5), (3, 6, 3, 2), (2, 2)),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_convolutions_take_their_products(name):
-    result = CASES[name]()
+    shape, weights, strides = CASES[name]
+    result = apply(
+        name,
+        ones(*shape),
+        ones(*weights),
+        strides=strides,
+        pads_begin=(0, 0),
+        pads_end=(0, 0),
+        dilations=(1, 1),
+    )
     work = count(result._node)
     products = sum_of_products(result)
     # What a window takes is counted beside.
