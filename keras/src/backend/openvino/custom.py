@@ -18,6 +18,7 @@ from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_pairs
+from keras.src.backend.openvino.registry import Spec
 from keras.src.backend.openvino.registry import find
 
 
@@ -128,5 +129,5 @@ def _spec(node, index):
     dims = [None if dim.is_dynamic else dim.get_length() for dim in shape]
     dtype = ov_to_keras_type(node.get_input_element_type(index))
     if index in node.complex_inputs:
-        return complex_of(dtype), tuple(dims[:-1])
-    return dtype, tuple(dims)
+        return Spec(complex_of(dtype), tuple(dims[:-1]))
+    return Spec(dtype, tuple(dims))

@@ -7,6 +7,7 @@ one place for what holds for each node type. Only those with bodies, `If` and
 
 import contextlib
 import re
+import typing
 import weakref
 
 import numpy as np
@@ -19,6 +20,7 @@ from keras.src.backend.openvino import custom
 from keras.src.backend.openvino.dtypes import BIT_CARRIERS
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import for_runtime
+from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import to_array
@@ -26,6 +28,7 @@ from keras.src.backend.openvino.dtypes import to_ov_tensor
 from keras.src.backend.openvino.dtypes import to_pairs
 from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.errors import reason
+from keras.src.backend.openvino.registry import Spec
 from keras.src.backend.openvino.registry import find
 from keras.src.backend.openvino.specialise import UnknownDim
 
@@ -37,19 +40,30 @@ _first_factory = NodeFactory("opset1")
 _FIRST_VERSION = ("AvgPool", "MaxPool")
 
 
+class Source(typing.NamedTuple):
+    """An output of a pending `Node`, as an input of another."""
+
+    node: "Node"
+    index: int
+
+
+class Known(typing.NamedTuple):
+    """An input that shape inference needs: an integer, or a tuple of them."""
+
+    value: int | tuple
+
+
 class Node:
     """One operation of a pending graph: what to compute, then its values.
 
     Attributes:
         type: the OpenVINO operation, such as `"Add"`.
         attributes: a tuple of `(name, value)`, hashable.
-        inputs: for each input a `numpy.ndarray`, or `(node, output index)`
-            of a node that was pending when this one was made. Empty once the
-            values are known.
-        specs: for each input its `(dtype, shape)`, or `("=", value)` where it
-            is a constant that shape inference needs.
-        outputs: for each output its `(dtype, shape)`; the shape is `None`
-            where it depends on values.
+        inputs: for each input a `numpy.ndarray`, or the `Source` that was
+            pending when this node was made. Empty once the values are known.
+        specs: the `Spec` of each input, or what is `Known` of it.
+        outputs: the `Spec` of each output; the shape is `None` where it
+            depends on values.
         values: the `numpy.ndarray` of each output, or `None` until computed.
         users: weak references to the tensors and nodes that need the values.
         depth: the longest path down to known values.
@@ -80,8 +94,8 @@ class Node:
         self.depth = 1
         held = 0
         for operand in inputs:
-            if operand.__class__ is tuple:
-                source = operand[0]
+            if operand.__class__ is Source:
+                source = operand.node
                 source.users.append(weakref.ref(self))
                 held += source.held
                 if source.depth >= self.depth:
@@ -99,6 +113,13 @@ class Node:
         self.users = []
 
 
+def has_complex(specs):
+    """Whether an input is an array of complex numbers."""
+    return any(
+        spec.__class__ is Spec and is_complex(spec.dtype) for spec in specs
+    )
+
+
 def topological_order(nodes):
     """The pending nodes that `nodes` depend on and themselves, inputs first."""
     order = []
@@ -114,27 +135,27 @@ def topological_order(nodes):
             continue
         done[node] = False
         for operand in node.inputs:
-            if operand.__class__ is tuple:
-                source = operand[0]
+            if operand.__class__ is Source:
+                source = operand.node
                 if source.values is None and source not in done:
                     stack.append(source)
     return order
 
 
 def infer(type, attributes, specs):
-    """The `(dtype, shape)` of each output; the shape `None` if not static."""
+    """The `Spec` of each output of an operation, from those of its inputs."""
     # In a trace of its own: a loop that is being traced would take the nodes
     # for its own.
     with Trace(custom.Operations()):
         inputs = [
-            constant(np.array(spec[1], dtype=np.int64))
-            if spec[0] == "="
-            else parameter(spec[0], spec[1])
+            constant(np.array(spec.value, dtype=np.int64))
+            if spec.__class__ is Known
+            else parameter(spec.dtype, spec.shape)
             for spec in specs
         ]
         create = build if find(type).formula else node
         return tuple(
-            (ov_to_keras_type(output.element_type), static_shape(output))
+            Spec(ov_to_keras_type(output.element_type), static_shape(output))
             for output in create(type, inputs, dict(attributes)).outputs()
         )
 

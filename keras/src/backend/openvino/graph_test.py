@@ -7,15 +7,18 @@ import openvino as ov
 import pytest
 
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.graph import Known
 from keras.src.backend.openvino.graph import Node
+from keras.src.backend.openvino.graph import Source
 from keras.src.backend.openvino.graph import Trace
+from keras.src.backend.openvino.registry import Spec
 
 ONES = np.ones(3, "float32")
-SPEC = ("float32", (3,))
+SPEC = Spec("float32", (3,))
 
 
 def node(*operands):
-    inputs = [x if isinstance(x, np.ndarray) else (x, 0) for x in operands]
+    inputs = [Source(x, 0) if isinstance(x, Node) else x for x in operands]
     return Node("Add", (), inputs, [SPEC] * len(inputs), [SPEC])
 
 
@@ -26,8 +29,9 @@ def test_inputs_come_before_what_takes_them():
     order = graph.topological_order([top, other])
     assert len(order) == 5  # each once
     for one in order:
-        for source, _ in (x for x in one.inputs if isinstance(x, tuple)):
-            assert order.index(source) < order.index(one)
+        for x in one.inputs:
+            if isinstance(x, Source):
+                assert order.index(x.node) < order.index(one)
 
 
 def test_known_values_end_the_order():
@@ -59,15 +63,15 @@ def test_what_settles_lets_go_of_its_inputs():
 
 
 def test_shapes_and_dtypes_are_inferred():
-    specs = [("float32", (4, 1)), ("float32", (3,))]
+    specs = [Spec("float32", (4, 1)), SPEC]
     assert graph.infer("Less", (), specs) == (("bool", (4, 3)),)
-    transposed = [("int32", (2, 3, 4)), ("=", (2, 0, 1))]
+    transposed = [Spec("int32", (2, 3, 4)), Known((2, 0, 1))]
     assert graph.infer("Transpose", (), transposed) == (("int32", (4, 2, 3)),)
 
 
 def test_errors_name_the_node_and_what_it_got():
     with pytest.raises(ValueError, match=r"Add cannot take \(float32\[2\]"):
-        graph.infer("Add", (), [("float32", (2,)), ("float32", (3,))])
+        graph.infer("Add", (), [Spec("float32", (2,)), SPEC])
 
 
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])

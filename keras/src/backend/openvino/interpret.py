@@ -8,8 +8,8 @@ from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import plans
 from keras.src.backend.openvino.dtypes import HALVES
 from keras.src.backend.openvino.dtypes import NUMPY_DTYPES
-from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import without_base
+from keras.src.backend.openvino.registry import Spec
 from keras.src.backend.openvino.registry import find
 
 # A pending graph that grows deeper is evaluated on the way, so that a loop
@@ -50,7 +50,7 @@ def is_due(node):
     outputs = sum(map(_spec_bytes, node.outputs))
     if 4 * outputs >= node.held or find(node.type).work:
         return False  # compiled with what follows, it is faster
-    inputs = sum(_spec_bytes(s) for s in node.specs if s[0] != "=")
+    inputs = sum(_spec_bytes(s) for s in node.specs if s.__class__ is Spec)
     return 4 * outputs < inputs or 64 * outputs < node.held
 
 
@@ -79,11 +79,13 @@ def _run_kernel(node, kernel):
     if node.values is not None:
         return
     arrays = [
-        operand[0].values[operand[1]] if operand.__class__ is tuple else operand
+        operand.node.values[operand.index]
+        if operand.__class__ is graph.Source
+        else operand
         for operand in inputs
     ]
     outputs = node.outputs
-    if outputs[0][0] in HALVES:
+    if outputs[0].dtype in HALVES:
         arrays = [_widened(array) for array in arrays]
     if node.attributes:
         values = kernel(*arrays, **dict(node.attributes))
@@ -98,7 +100,7 @@ def _run_kernel(node, kernel):
 
 def _converted(value, spec):
     """The array of what a kernel gave, in the dtype that was inferred."""
-    dtype = NUMPY_DTYPES[spec[0]]
+    dtype = NUMPY_DTYPES[spec.dtype]
     if value.__class__ is not np.ndarray or value.dtype is not dtype:
         value = np.asarray(value, dtype=dtype)
     return value if value.base is None else without_base(value)
@@ -120,11 +122,9 @@ def _worth_compiling(order):
     return (
         work >= COMPILED_WORK
         and not any(
-            dtype not in _COMPILED_DTYPES
+            spec.dtype not in _COMPILED_DTYPES
             for node in order
-            for dtype, _ in node.outputs
+            for spec in node.outputs
         )
-        and not any(
-            is_complex(dtype) for node in order for dtype, _ in node.specs
-        )
+        and not any(graph.has_complex(node.specs) for node in order)
     )

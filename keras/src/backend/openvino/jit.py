@@ -4,6 +4,7 @@ import copy
 import functools
 import itertools
 import threading
+import typing
 
 import numpy as np
 import optree
@@ -93,13 +94,13 @@ class jit:
         leaves, treedef = _flatten(args)
         arrays = [_array(leaf) for leaf in leaves]
         specs = tuple(
-            leaf if array is None else _Spec(array.dtype.name, array.ndim)
+            leaf if array is None else _Array(array.dtype.name, array.ndim)
             for leaf, array in zip(leaves, arrays)
         )
         arrays = [array for array in arrays if array is not None]
         shapes = [array.shape for array in arrays]
         device_name = device.get_device()
-        # With their classes: 1, 1.0 and True are equal.
+        # With their classes: 1, 1.0 and True are equal, and so are tuples.
         is_empty = any(not array.size for array in arrays)
         types = tuple(map(type, specs))
         key = (treedef, specs, types, device_name, is_empty)
@@ -137,11 +138,11 @@ class jit:
         return [opened, batch, shapes]
 
 
-class _Spec(tuple):
-    """The dtype and rank of an argument; equal to nothing but its like."""
+class _Array(typing.NamedTuple):
+    """What is known of an argument that is an array."""
 
-    def __new__(cls, dtype, rank):
-        return super().__new__(cls, (_Spec, dtype, rank))
+    dtype: str
+    rank: int
 
 
 def _flatten(structure):
@@ -295,7 +296,7 @@ def _symbolic_arguments(treedef, specs, shapes):
     """The symbolic inputs, and the arguments with them in their places."""
     shapes = iter(shapes)
     leaves = [
-        symbolic(spec[1], next(shapes)) if isinstance(spec, _Spec) else spec
+        symbolic(spec.dtype, next(shapes)) if isinstance(spec, _Array) else spec
         for spec in specs
     ]
     inputs = [leaf for leaf in leaves if isinstance(leaf, OpenVINOKerasTensor)]

@@ -29,6 +29,7 @@ from keras.src.backend.openvino.numpy import identity
 from keras.src.backend.openvino.numpy import matmul
 from keras.src.backend.openvino.numpy import moveaxis
 from keras.src.backend.openvino.numpy import swapaxes
+from keras.src.backend.openvino.registry import Spec
 from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -70,7 +71,7 @@ def _one_by_one(function, rule, arrays, attributes):
 
     LAPACK may stop at one that is singular, and does not always pass NaN on.
     """
-    specs = [(array.dtype.name, array.shape) for array in arrays]
+    specs = [Spec(array.dtype.name, array.shape) for array in arrays]
     outputs = tuple(
         np.full(dims, np.nan if is_inexact(dtype) else 0, numpy_dtype(dtype))
         for dtype, dims in rule(*specs, **attributes)
@@ -199,7 +200,7 @@ def _lu_factor(a):
 
 
 def _lu_factor_rule(spec):
-    *batch, m, n = spec[1]
+    *batch, m, n = spec.shape
     return [spec, ("int32", (*batch, _shorter_side(m, n)))]
 
 
@@ -309,7 +310,7 @@ def inv(a):
 
 
 def _matrix_rank_rule(spec, tol):
-    return [("int32", spec[1][:-2])]
+    return [("int32", spec.shape[:-2])]
 
 
 _register("MatrixRank", np.linalg.matrix_rank, _matrix_rank_rule)
@@ -352,9 +353,8 @@ def _matrices(x):
 
 
 def _solve_rule(a, b, **attributes):
-    dtype, b_dims = b
-    batch = broadcast_dims(a[1][:-2], b_dims[:-2])
-    return [(dtype, batch + b_dims[-2:])]
+    batch = broadcast_dims(a.shape[:-2], b.shape[:-2])
+    return [(b.dtype, batch + b.shape[-2:])]
 
 
 def _solve_triangular(a, b, lower):
@@ -393,7 +393,7 @@ def _lstsq(a, b, rcond):
 
 def _lstsq_rule(a, b, rcond):
     dtype, (_, n) = a
-    return [(dtype, (n, *b[1][1:]))]
+    return [(dtype, (n, *b.shape[1:]))]
 
 
 _register("Lstsq", _lstsq, _lstsq_rule)

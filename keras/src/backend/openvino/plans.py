@@ -60,16 +60,16 @@ def _structure(order, inputs, wanted):
     Returns:
         `(structure, leaves, kept)`: the structure names the operand `i` of a
         node as `("node", position, output)`, `("leaf", position)` or
-        `("=", value)`; `kept` are the nodes whose values somebody needs.
+        `("known", value)`; `kept` are the nodes whose values somebody needs.
     """
     positions = {node: i for i, node in enumerate(order)}
     leaves, leaf_positions, rows = [], {}, []
 
     def reference(operand, spec):
-        if spec[0] == "=":
-            return spec
-        if operand.__class__ is tuple and operand[0] in positions:
-            return ("node", positions[operand[0]], operand[1])
+        if spec.__class__ is graph.Known:
+            return ("known", spec.value)
+        if operand.__class__ is graph.Source and operand.node in positions:
+            return ("node", positions[operand.node], operand.index)
         array = _value(operand)
         if id(array) not in leaf_positions:
             leaf_positions[id(array)] = len(leaves)
@@ -88,9 +88,8 @@ def _structure(order, inputs, wanted):
 
 def _value(operand):
     """The array of an input that a `graph.Node` keeps."""
-    if operand.__class__ is tuple:
-        node, index = operand
-        return node.values[index]
+    if operand.__class__ is graph.Source:
+        return operand.node.values[operand.index]
     return operand
 
 
@@ -126,7 +125,7 @@ def _compile(structure, device_name, shapes):
 
 def _input(reference, parameters, nodes):
     kind, *where = reference
-    if kind == "=":
+    if kind == "known":
         return graph.constant(np.array(where[0], dtype=np.int64))
     if kind == "leaf":
         return parameters[where[0]]

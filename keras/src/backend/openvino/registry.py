@@ -3,6 +3,13 @@
 import typing
 
 
+class Spec(typing.NamedTuple):
+    """The dtype, in Keras's name, and the shape of an array."""
+
+    dtype: str
+    shape: tuple | None
+
+
 class Operation(typing.NamedTuple):
     """A node type; what it lacks is `None`.
 
@@ -10,10 +17,9 @@ class Operation(typing.NamedTuple):
         kernel: what it computes, said in NumPy: called with the input arrays
             and the attributes as keywords, returns an array, or a tuple of
             arrays. An operation without one is compiled.
-        rule: for an operation that OpenVINO lacks: called with the
-            `(dtype, shape)` of each input, where unknown dims are `None`, and
-            the attributes as keywords; returns a list of the
-            `(dtype, shape)` of each output.
+        rule: for an operation that OpenVINO lacks: called with the `Spec` of
+            each input, where unknown dims are `None`, and the attributes as
+            keywords; returns a list of the `(dtype, shape)` of each output.
         formula: for an operation that OpenVINO lacks or computes wrong:
             called with the `openvino.Output` of each input and the attributes
             as a dict; returns the `openvino.Node` that stands for it in a

@@ -27,6 +27,7 @@ from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.errors import asker
+from keras.src.backend.openvino.registry import Spec
 from keras.src.backend.openvino.specialise import UnknownDim
 
 
@@ -82,7 +83,7 @@ class OpenVINOKerasTensor:
         if self._output is not None:
             return _partial_shape(self._output, "shape")
         node = self._node  # another thread may take it away
-        shape = None if node is None else node.outputs[self._index][1]
+        shape = None if node is None else node.outputs[self._index].shape
         if shape is not None:
             return shape
         return value_of(self).shape
@@ -399,7 +400,7 @@ def apply(type, *inputs, **attributes):
             x = _constant_input(x)
             if x.__class__ is not OpenVINOKerasTensor:
                 operands.append(_integers(x))
-                specs.append(("=", x))
+                specs.append(graph.Known(x))
                 continue
         if x._output is not None:
             return _trace(type, inputs, attributes)
@@ -462,30 +463,30 @@ def _operand(x):
     node = x._node
     if node is not None and node.values is None:
         spec = node.outputs[x._index]
-        if spec[1] is not None and node.depth < interpret.MAX_DEPTH:
-            return (node, x._index), spec
+        if spec.shape is not None and node.depth < interpret.MAX_DEPTH:
+            return graph.Source(node, x._index), spec
     value = value_of(x)
-    return value, (x.dtype, value.shape)
+    return value, Spec(x.dtype, value.shape)
 
 
 @functools.lru_cache(maxsize=16384)
 def infer(type, attributes, specs):
-    """The `(dtype, shape)` of each output; the shape `None` if not static."""
+    """The `Spec` of each output, from those of the inputs."""
     if not (
         type == _MAKES_COMPLEX
         or registry.find(type).rule
-        or any(is_complex(dtype) for dtype, _ in specs)
+        or graph.has_complex(specs)
     ):
         return graph.infer(type, attributes, specs)
     with graph.Trace(Operations()):
         inputs = [
-            value if dtype == "=" else symbolic(dtype, value)
-            for dtype, value in specs
+            spec.value if spec.__class__ is graph.Known else symbolic(*spec)
+            for spec in specs
         ]
         outputs = _trace(type, inputs, dict(attributes))
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     return tuple(
-        (x.dtype, None if None in x.shape else x.shape) for x in outputs
+        Spec(x.dtype, None if None in x.shape else x.shape) for x in outputs
     )
 
 

@@ -15,23 +15,23 @@ _WINDOW = 64
 
 
 def convolution(node):
-    (_, (batch, filters, *places)), *_ = node.outputs
-    taps = math.prod(node.specs[1][1])
-    gathered = taps // node.specs[1][1][-len(places) - 2]
+    batch, filters, *places = node.outputs[0].shape
+    taps = math.prod(node.specs[1].shape)
+    gathered = taps // node.specs[1].shape[-len(places) - 2]
     return batch * math.prod(places) * (gathered * _WINDOW + taps)
 
 
 def transposed_convolution(node):
-    batch, _, *places = node.specs[0][1]
-    channels, *taps = node.specs[1][1]
+    batch, _, *places = node.specs[0].shape
+    channels, *taps = node.specs[1].shape
     return math.prod((batch, *places, *taps)) * (_WINDOW + channels)
 
 
 def attention(node):
-    query, key, value = (spec[1] for spec in node.specs[:3])
+    query, key, value = (spec.shape for spec in node.specs[:3])
     logits = math.prod(query[:-1]) * key[-2]
     return logits * (query[-1] + value[-1])
 
 
 def error_function(node):
-    return 64 * math.prod(node.outputs[0][1])
+    return 64 * math.prod(node.outputs[0].shape)
