@@ -35,7 +35,13 @@ def export_openvino(
             tensors; a list of several is one for each positional argument. By
             default that of the model, with the batch size open.
         **kwargs: on the TensorFlow and JAX backends, passed to
-            `ExportArchive.track_and_add_endpoint`.
+            `ExportArchive.track_and_add_endpoint`; the others ignore them.
+
+    Raises:
+        ValueError: for a path of another ending, and for inputs that the
+            model does not take.
+        NotImplementedError: where the forward pass assigns variables, or
+            computes what OpenVINO has no operation for.
 
     Example:
 

@@ -167,7 +167,10 @@ def scatter_update(inputs, indices, updates, reduction=None):
     if reduction not in _REDUCTIONS:
         raise ValueError(f"Unsupported reduction: {reduction}")
     inputs = convert_to_tensor(inputs)
-    operands = inputs, cast(indices, "int32"), cast(updates, inputs.dtype)
+    indices = convert_to_tensor(indices)
+    if indices.dtype != "int32":
+        indices = cast(indices, "int64")
+    operands = inputs, indices, cast(updates, inputs.dtype)
     is_inside = _are_inside(*operands[:2])
     return apply(
         "ScatterNDUpdate" if is_inside else "ScatterInside",
@@ -206,6 +209,7 @@ def _scatter_inside(x, indices, updates, reduction):
     # The runtime refuses other indices. One more row, cut off in the end,
     # takes what belongs to none.
     depth = known_dim(indices, -1, "scatter_update")
+    indices = cast(indices, "int32")
     dims = apply("ShapeOf", x, output_type="i32")
     dims = apply("Slice", dims, (0,), (depth,), (1,), (0,))
     positive = apply("Select", indices < 0, indices + dims, indices)

@@ -222,6 +222,25 @@ def test_rows_that_are_scattered_outside_are_dropped():
     np.testing.assert_array_equal(result, wanted)
 
 
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "int32", "uint32", "int64", "uint64"]
+)
+def test_scatters_take_indices_of_any_dtype(dtype):
+    x, ones = np.zeros(5, "float32"), np.ones(2, "float32")
+    indices = np.array([[1], [3]], dtype)
+    wanted = [0, 1, 0, 1, 0]
+    np.testing.assert_array_equal(ops.scatter_update(x, indices, ones), wanted)
+    result = jit(ops.scatter_update)(x, indices, ones)
+    np.testing.assert_array_equal(result, wanted)
+
+
+def test_an_index_beyond_32_bits_is_outside():
+    x, one = np.zeros(3, "float32"), np.ones(1, "float32")
+    for index in (2**32 + 1, -(2**32) - 1):
+        result = ops.scatter_update(x, np.array([[index]]), one)
+        np.testing.assert_array_equal(result, x)
+
+
 def test_unstacking_another_number_than_there_is():
     x = np.arange(6.0).reshape(3, 2)
     rows = ops.unstack(x, num=3)

@@ -22,6 +22,7 @@ from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import for_runtime
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import numpy_dtype
+from keras.src.backend.openvino.dtypes import ov_name
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
@@ -255,16 +256,23 @@ def is_half(output):
 
 def _in_float32(type, inputs, attributes, half):
     """An operation that devices do not compute right on halves."""
-    inputs = [_converted(x, ov.Type.f32) if is_half(x) else x for x in inputs]
+    inputs = [_rounded(x, ov.Type.f32) if is_half(x) else x for x in inputs]
     result = build(type, inputs, attributes)
     if result.get_output_element_type(0) != ov.Type.f32:
         return result
-    return _converted(result.output(0), half).get_node()
+    return _rounded(result.output(0), half).get_node()
 
 
-def _converted(output, dtype):
+def _rounded(output, dtype):
+    """A conversion between floats, as NumPy rounds."""
     destination = {"destination_type": dtype.to_string()}
     return build("Convert", [output], destination).output(0)
+
+
+def plain_cast(output, dtype):
+    """The `openvino.Output` of OpenVINO's own Convert to a Keras dtype."""
+    destination = {"destination_type": ov_name(dtype)}
+    return node("Convert", [output], destination).output(0)
 
 
 def node(type, inputs, attributes, complex_inputs=()):

@@ -16,10 +16,10 @@ import numpy as np
 from keras.src.backend.openvino.common import like
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import from_ov_name
-from keras.src.backend.openvino.dtypes import ov_name
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.graph import build
 from keras.src.backend.openvino.graph import node
+from keras.src.backend.openvino.graph import plain_cast
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -147,12 +147,6 @@ def _wrapped(output, dtype):
         x = apply("BitwiseLeftShift", x, like(16, x))
         x = apply("BitwiseRightShift", x, like(16, x))
     return plain_cast(x.output, dtype).get_node()
-
-
-def plain_cast(output, dtype):
-    """The `openvino.Output` of OpenVINO's own Convert."""
-    destination = {"destination_type": ov_name(dtype)}
-    return node("Convert", [output], destination).output(0)
 
 
 # --------------------------------------------------------- bounds and padding

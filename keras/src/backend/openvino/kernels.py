@@ -62,7 +62,7 @@ def is_inf(x, detect_negative=True, detect_positive=True):
 
 
 erf = np.frompyfunc(math.erf, 1, 1)
-_erfc = np.frompyfunc(math.erfc, 1, 1)
+erfc = np.frompyfunc(math.erfc, 1, 1)
 
 # --------------------------------------------------------------- activations
 
@@ -88,7 +88,7 @@ def gelu(x, approximation_mode="erf"):
     if approximation_mode.lower() == "tanh":
         inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
         return 0.5 * x * (1 + np.tanh(inner))
-    return 0.5 * x * np.asarray(_erfc(-x / math.sqrt(2)), x.dtype)
+    return 0.5 * x * np.asarray(erfc(-x / math.sqrt(2)), x.dtype)
 
 
 def prelu(x, slope):
@@ -560,7 +560,8 @@ def gather_elements(x, indices, axis):
     return np.take_along_axis(x, indices, axis)
 
 
-_SCATTERS = {
+# By their names in scatters and segments.
+REDUCTIONS = {
     "sum": np.add,
     "prod": np.multiply,
     "min": np.minimum,
@@ -573,7 +574,7 @@ def _scatter(x, index, updates, reduction):
     if reduction == "none":
         result[index] = updates
     else:
-        _SCATTERS[reduction].at(result, index, updates)
+        REDUCTIONS[reduction].at(result, index, updates)
     return result
 
 

@@ -60,13 +60,6 @@ from keras.src.backend.openvino.tensor import promote
 
 # ------------------------------------------------------------------- segments
 
-_UFUNCS = {
-    "sum": np.add,
-    "prod": np.multiply,
-    "max": np.maximum,
-    "min": np.minimum,
-}
-
 
 def _segment_kernel(data, ids, count, reduction):
     dtype = data.dtype.name
@@ -74,7 +67,7 @@ def _segment_kernel(data, ids, count, reduction):
         (int(count),) + data.shape[1:], _neutral(reduction, dtype), data.dtype
     )
     known = (ids >= 0) & (ids < count)
-    _UFUNCS[reduction].at(result, ids[known], data[known])
+    kernels.REDUCTIONS[reduction].at(result, ids[known], data[known])
     if is_float(dtype) and reduction in _EXTREMES:
         empty = np.bincount(ids[known], minlength=len(result)) == 0
         result[empty] = _of_empty(reduction, dtype)
@@ -665,10 +658,7 @@ def erf(x):
     return _erf(to_float(x))
 
 
-_erfc_kernel = np.frompyfunc(math.erfc, 1, 1)
-
-
-@composite("ComplementaryErrorFunction", _erfc_kernel, work=work.error_function)
+@composite("ComplementaryErrorFunction", kernels.erfc, work=work.error_function)
 def _erfc(x):
     magnitude = absolute(x)
     tail = _erfc_of_positive(magnitude)

@@ -11,7 +11,6 @@ import openvino as ov
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import rewriting
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
-from keras.src.backend.openvino.dtypes import ov_name
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
@@ -32,19 +31,14 @@ def narrow_parameter(parameter):
         return parameter
     kind = OPENVINO_DTYPES[_NARROW[dtype]]
     narrow = ov.op.Parameter(kind, parameter.get_partial_shape())
-    rewriting.rewire(parameter, _converted(narrow.output(0), dtype))
+    rewriting.rewire(parameter, graph.plain_cast(narrow.output(0), dtype))
     return narrow
 
 
 def narrow_output(output):
     """An `openvino.Output` of float32 for one of float64."""
     is_wide = output.get_element_type() == ov.Type.f64
-    return _converted(output, "float32") if is_wide else output
-
-
-def _converted(output, dtype):
-    destination = {"destination_type": ov_name(dtype)}
-    return graph.node("Convert", [output], destination).output(0)
+    return graph.plain_cast(output, "float32") if is_wide else output
 
 
 def narrow_tensor(tensor):

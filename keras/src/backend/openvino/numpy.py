@@ -535,12 +535,21 @@ def bitwise_invert(x):
     return apply("LogicalNot" if x.dtype == "bool" else "BitwiseNot", x)
 
 
-_wrapping_left_shift = _wrapping("BitwiseLeftShift", np.left_shift)
+@composite("LeftShift", np.left_shift)
+def _left_shift(x, places):
+    # The CPU plugin shifts by the places modulo 32: twice by half of them.
+    wide, places = _as_shifted(x), minimum(_as_shifted(places), 62)
+    half = apply("BitwiseRightShift", places, like(1, places))
+    wide = apply("BitwiseLeftShift", wide, half)
+    return cast(apply("BitwiseLeftShift", wide, places - half), x.dtype)
+
+
+def _as_shifted(x):
+    return cast(x, "int32") if x.dtype in _SMALL_INTEGERS else x
 
 
 def bitwise_left_shift(x, y):
-    x, y = _promote_shift("left_shift", x, y)
-    return _arithmetic("BitwiseLeftShift", _wrapping_left_shift, x, y)
+    return _left_shift(*_promote_shift("left_shift", x, y))
 
 
 def bitwise_not(x):
@@ -552,12 +561,14 @@ def bitwise_or(x, y):
     return apply("LogicalOr" if x.dtype == "bool" else "BitwiseOr", x, y)
 
 
-_wrapping_right_shift = _wrapping("BitwiseRightShift", np.right_shift)
+@composite("RightShift", np.right_shift)
+def _right_shift(x, places):
+    wide, places = _as_shifted(x), minimum(_as_shifted(places), 31)
+    return cast(apply("BitwiseRightShift", wide, places), x.dtype)
 
 
 def bitwise_right_shift(x, y):
-    x, y = _promote_shift("right_shift", x, y)
-    return _arithmetic("BitwiseRightShift", _wrapping_right_shift, x, y)
+    return _right_shift(*_promote_shift("right_shift", x, y))
 
 
 def _promote_shift(op, x, y):

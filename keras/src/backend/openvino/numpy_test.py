@@ -503,6 +503,14 @@ def test_bits(dtype):
         check(knp.right_shift, np.right_shift, x1, places, dtype=dtype)
 
 
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_shifts_by_more_places_than_there_are(dtype):
+    x = array([[1], [3], [np.iinfo(dtype).min], [100]], dtype)
+    places = array([0, 7, 8, 16, 31, 32, 33, 63, 64, 100], dtype)
+    check(knp.left_shift, np.left_shift, x, places, dtype=dtype)
+    check(knp.right_shift, np.right_shift, x // 2, places, dtype=dtype)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32"])
 def test_gcd_and_lcm(dtype):
     x1 = array([12, 0, 7, 0, 100], dtype)

@@ -19,7 +19,7 @@ from keras.src.backend.openvino import integers
 from keras.src.backend.openvino.dtypes import from_ov_name
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
-from keras.src.backend.openvino.integers import plain_cast
+from keras.src.backend.openvino.graph import plain_cast
 from keras.src.backend.openvino.registry import MOVED
 from keras.src.backend.openvino.registry import find
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
