@@ -6,6 +6,8 @@ here puts a node in other words, which OpenVINO leaves as they are.
 
 import itertools
 
+import numpy as np
+
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import rewriting
 
@@ -14,11 +16,16 @@ def prevent_fusions(model):
     """Rewrites the nodes of an `openvino.Model` that would not be kept."""
     models = [model, *rewriting.bodies(model)]
     _keep_weights_apart(models)
-    for node in itertools.chain(*(m.get_ordered_ops() for m in models)):
+    _keep_slices(models)
+    for node in _nodes(models):
         rule = _RULES.get(node.get_type_name())
         result = rule and rule(node, *node.input_values())
         if result:
             rewriting.rewire(node, result)
+
+
+def _nodes(models):
+    return itertools.chain(*(model.get_ordered_ops() for model in models))
 
 
 def _keep_weights_apart(models):
@@ -57,6 +64,26 @@ def _way(node, port=None):
 def _has_other_order(constant):
     dims = [dim for dim in constant.get_output_shape(0) if dim > 1]
     return len(dims) > len(set(dims))
+
+
+def _keep_slices(models):
+    """Lets slices start before 0, which means at 0, beside `GatherElements`.
+
+    OpenVINO would leave out a slice that starts at 0 where `GatherElements`
+    takes from it, or from what becomes the same: negative indices would count
+    from the end of the whole, and its other dims be too long.
+    """
+    types = {node.get_type_name() for node in _nodes(models)}
+    if not types >= {"Slice", "GatherElements"}:
+        return
+    for node in _nodes(models):
+        if node.get_type_name() != "Slice":
+            continue
+        start, _, step = map(rewriting.integers, node.input_values()[1:4])
+        if start and step and not any(start) and set(step) == {1}:
+            before = [np.iinfo(np.int32).min] * len(start)
+            port = node.input(1)
+            port.replace_source_output(rewriting.integer_constant(before))
 
 
 def _transpose(node, x, order):

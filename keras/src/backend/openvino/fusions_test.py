@@ -198,3 +198,22 @@ def test_shape_of_a_choice():
     wanted = np.zeros((4, 3)), np.ones((1, 3)), np.where(row > 0, x, row)
     check(function, [x, row], wanted, dynamic=(0,))
     check(function, [x, row], wanted, dynamic=True)
+
+
+@pytest.mark.parametrize("dynamic", [False, True, (0,)])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("begin", [0, 1])
+def test_elements_of_a_slice(begin, axis, dynamic):
+    x = normal(4, 5)
+    indices = np.array([[-1, 0, 1], [1, -2, 0]]).T[:, : 2 - axis]
+
+    def function(x, indices):
+        part = x[begin : begin + 3, :2]
+        same = part, x[:, :2][begin : begin + 3], numpy.reshape(part, (3, 2))
+        taken = [numpy.take_along_axis(y, indices, axis) for y in same]
+        return *taken, numpy.exp(part)
+
+    part = x[begin : begin + 3, :2]
+    taken = np.take_along_axis(part, indices, axis)
+    wanted = (taken, taken, taken, np.exp(part))
+    check(function, [x, indices], wanted, dynamic=dynamic)
