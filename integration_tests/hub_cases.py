@@ -108,16 +108,8 @@ def outputs_of(name):
 
 
 def family_outputs(name, model):
-    if isinstance(model, models.TextToImage):
-        rng = np.random.default_rng(0)
-        prompts = {
-            kind: {
-                encoder: rng.integers(1, 20, (BATCH, LENGTH), "int32")
-                for encoder in ("clip_l", "clip_g")
-            }
-            for kind in ("prompts", "negative_prompts")
-        }
-        return model.generate(prompts, 2, guidance_scale=5.0, seed=1)
+    if name.startswith("stable_diffusion_3"):
+        return painted(model)
     inputs = inputs_of(name, model)
     outputs = [model.predict(inputs, verbose=0)]
     if isinstance(model, models.CausalLM):
@@ -125,8 +117,27 @@ def family_outputs(name, model):
     return outputs
 
 
-def generated(model, inputs, sampler="greedy"):
-    model.compile(sampler=sampler)
+def painted(model):
+    rng = np.random.default_rng(0)
+    inputs = {
+        kind: {
+            encoder: rng.integers(1, 20, (BATCH, LENGTH), "int32")
+            for encoder in ("clip_l", "clip_g")
+        }
+        for kind in ("prompts", "negative_prompts")
+    }
+    strength = {}
+    if not isinstance(model, models.TextToImage):
+        images = rng.uniform(-1, 1, (BATCH, 40, 48, 3))
+        inputs["images"] = images.astype("float32")
+        strength["strength"] = 0.5
+    if isinstance(model, models.Inpaint):
+        inputs["masks"] = rng.integers(0, 2, (BATCH, 40, 48)).astype(bool)
+    return model.generate(inputs, 4, guidance_scale=5.0, seed=1, **strength)
+
+
+def generated(model, inputs, sampler="greedy", **kwargs):
+    model.compile(sampler=sampler, loss=None)
     prompts = {key: np.array(value) for key, value in inputs.items()}
     for key in prompts:
         if key in ("padding_mask", "decoder_padding_mask"):
@@ -135,9 +146,9 @@ def generated(model, inputs, sampler="greedy"):
         # It reads one sequence and goes on with another.
         prompts["predict_token_ids"] = prompts["token_ids"]
         prompts["input_padding_mask"] = inputs["padding_mask"]
-    if isinstance(model, models.Gemma3CausalLM):
+    if isinstance(model, models.Gemma3CausalLM) and "images" not in prompts:
         prompts["images"] = np.zeros((BATCH, 0, 16, 16, 3), "float32")
-    return model.generate(prompts, stop_token_ids=[5])
+    return model.generate(prompts, stop_token_ids=[5], **kwargs)
 
 
 def sampled(sampler):
@@ -216,13 +227,58 @@ def language_model():
     )
 
 
+def characters(text):
+    """A string as numbers, which arrays are."""
+    return np.array([ord(c) for c in text])
+
+
 def text():
-    """The characters of what is generated, as numbers."""
     model = language_model()
     model.compile(sampler="greedy")
     several = model.generate(list(SENTENCES), max_length=30)
     one = model.generate(SENTENCES[0], max_length=25, strip_prompt=True)
-    return [np.array([ord(c) for c in x]) for x in (*several, one)]
+    return [characters(x) for x in (*several, one)]
+
+
+def drafted(sampler):
+    """Gemma 4's tokens of two calls in a row, drafted by another model."""
+    model = build("gemma4")
+    assistant = randomized(hub_models.gemma_4_assistant())
+    rng = np.random.default_rng(0)
+    assistant.token_ordering.assign(rng.permutation(20).astype("float32"))
+    inputs = inputs_of("gemma4", model)
+    return [
+        generated(model, inputs, sampler, assistant_model=assistant)
+        for _ in range(2)
+    ]
+
+
+def read():
+    """The letters that PARSeq reads in pictures."""
+    model = randomized(hub_models.parseq_reader())
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 40, 48, 3), "uint8")
+    images[1] //= 64
+    return [characters(letters) for letters in model.generate(images)]
+
+
+def refused():
+    """The errors of tasks that do not generate by themselves."""
+    assistant = hub_models.gemma_4_assistant()
+    return [
+        characters(_error_of(painted, build("flux"))),
+        characters(
+            _error_of(generated, assistant, inputs_of("gemma4", assistant))
+        ),
+    ]
+
+
+def _error_of(function, *args):
+    try:
+        function(*args)
+    except Exception as error:
+        return repr(error)
+    raise AssertionError("There was no error.")
 
 
 def pictures():
@@ -283,6 +339,10 @@ CASES = {
     "text": text,
     "pictures": pictures,
     "sound": sound,
+    "read": read,
+    "refused": refused,
+    "drafted": lambda: drafted("greedy"),
+    "drafted at random": lambda: drafted("random"),
     **{
         f"sampler {name}": lambda make=make: sampled(make())
         for name, make in SAMPLERS.items()

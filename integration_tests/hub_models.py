@@ -1,5 +1,7 @@
 """A small model of each family in KerasHub."""
 
+from functools import partial
+
 from keras_hub import layers
 from keras_hub import models
 
@@ -248,7 +250,7 @@ def vit_det(**kwargs):
     )
 
 
-def stable_diffusion_3():
+def stable_diffusion_3(kind):
     backbone = models.StableDiffusion3Backbone(
         mmdit_patch_size=2,
         mmdit_hidden_dim=32,
@@ -266,7 +268,8 @@ def stable_diffusion_3():
         ),
         image_shape=(64, 64, 3),
     )
-    return models.StableDiffusion3TextToImage(backbone, preprocessor=None)
+    task = getattr(models, f"StableDiffusion3{kind}")
+    return task(backbone, preprocessor=None)
 
 
 def encoder_decoder(kind, **kwargs):
@@ -415,7 +418,20 @@ def gemma_4_vision():
     )
 
 
-def blip_2():
+def gemma_4_assistant():
+    """What drafts tokens for `gemma_4()`."""
+    return models.Gemma4AssistantCausalLM(
+        preprocessor=None,
+        backbone=gemma_4(),
+        backbone_hidden_size=GROUPED["hidden_dim"],
+        num_centroids=5,
+        centroid_intermediate_top_k=2,
+        use_ordered_embeddings=True,
+        num_speculative_tokens=2,
+    )
+
+
+def blip_2(language_model):
     return models.BLIP2Backbone(
         vision_encoder=models.BLIP2VisionEncoder(
             image_size=16,
@@ -443,13 +459,8 @@ def blip_2():
             dropout=0.0,
             layer_norm_epsilon=1e-6,
         ),
-        language_model=models.BLIP2CustomOPT(
-            **TEXT,
-            num_query_tokens=2,
-            qformer_hidden_dim=8,
-            max_sequence_length=16,
-            dropout=0.0,
-            language_projection=None,
+        language_model=language_model(
+            **TEXT, num_query_tokens=2, qformer_hidden_dim=8, dropout=0.0
         ),
     )
 
@@ -553,6 +564,33 @@ def flux():
         image_ids_shape=(4, 3),
         text_ids_shape=(4, 3),
         y_shape=(8,),
+    )
+
+
+def parseq():
+    task = parseq_reader()
+    task.preprocessor = None  # which its constructor takes the loss from
+    return task
+
+
+def parseq_reader():
+    tokenizer = models.PARSeqTokenizer(list("abcdefghijklmnopq"))
+    return models.PARSeqCausalLM(
+        preprocessor=models.PARSeqCausalLMPreprocessor(
+            # Large values, for what is read to depend on them.
+            layers.PARSeqImageConverter(image_size=IMAGE[:2], scale=1 / 16),
+            tokenizer,
+            sequence_length=LENGTH,
+        ),
+        backbone=models.PARSeqBackbone(
+            image_encoder=vit(use_class_token=False),
+            vocabulary_size=tokenizer.vocabulary_size(),
+            max_label_length=LENGTH,
+            decoder_hidden_dim=16,
+            num_decoder_layers=2,
+            num_decoder_heads=2,
+            decoder_mlp_dim=32,
+        ),
     )
 
 
@@ -670,10 +708,10 @@ FAMILIES = {
         ),
     ),
     "gemma3": lambda: causal("Gemma3", gemma_3()),
-    "gemma3 with images": gemma_3_vision,
-    "gemma3n": gemma_3n,
+    "gemma3 with images": lambda: causal("Gemma3", gemma_3_vision()),
+    "gemma3n": lambda: causal("Gemma3n", gemma_3n()),
     "gemma4": lambda: causal("Gemma4", gemma_4()),
-    "gemma4 with images": gemma_4_vision,
+    "gemma4 with images": lambda: causal("Gemma4", gemma_4_vision()),
     "gpt2": lambda: causal("GPT2", models.GPT2Backbone(**TEXT, **POSITIONS)),
     "gpt_neo_x": lambda: causal(
         "GPTNeoX",
@@ -919,31 +957,36 @@ FAMILIES = {
         ),
     ),
     # several kinds at once
-    "blip2": blip_2,
+    "blip2": lambda: causal(
+        "BLIP2",
+        blip_2(partial(models.BLIP2CustomOPT, **POSITIONS)),
+    ),
+    "blip2 with an encoder": lambda: seq_2_seq(
+        "BLIP2", blip_2(models.BLIP2FlanT5)
+    ),
     "clip": lambda: clip("CLIP"),
-    "flux": flux,
+    "flux": lambda: models.FluxTextToImage(flux(), preprocessor=None),
     "metaclip_2": lambda: clip("MetaCLIP2"),
-    "pali_gemma": lambda: models.PaliGemmaBackbone(
-        **GROUPED,
-        image_size=16,
-        head_dim=4,
-        vit_patch_size=4,
-        vit_num_layers=2,
-        vit_num_heads=2,
-        vit_hidden_dim=8,
-        vit_intermediate_dim=16,
+    "pali_gemma": lambda: causal(
+        "PaliGemma",
+        models.PaliGemmaBackbone(
+            **GROUPED,
+            image_size=16,
+            head_dim=4,
+            vit_patch_size=4,
+            vit_num_layers=2,
+            vit_num_heads=2,
+            vit_hidden_dim=8,
+            vit_intermediate_dim=16,
+        ),
     ),
-    "parseq": lambda: models.PARSeqBackbone(
-        image_encoder=vit(patch_size=(8, 8), use_class_token=False),
-        vocabulary_size=20,
-        max_label_length=LENGTH,
-        decoder_hidden_dim=16,
-        num_decoder_layers=1,
-        num_decoder_heads=2,
-        decoder_mlp_dim=32,
-    ),
+    "parseq": parseq,
     "siglip": lambda: clip("SigLIP"),
-    "stable_diffusion_3": stable_diffusion_3,
+    "stable_diffusion_3": lambda: stable_diffusion_3("TextToImage"),
+    "stable_diffusion_3 with images": lambda: stable_diffusion_3(
+        "ImageToImage"
+    ),
+    "stable_diffusion_3 with masks": lambda: stable_diffusion_3("Inpaint"),
     "video_prism": lambda: models.VideoPrismBackbone(
         image_shape=(16, 16, 3),
         num_frames=2,
