@@ -341,7 +341,7 @@ def _is_nan(x):
     return isnan(real) | isnan(imaginary)
 
 
-@_rule("IsInf")
+@_rule("IsInfinite")
 def _is_inf(x):
     real, imaginary = parts(x)
     return isinf(real) | isinf(imaginary)

@@ -20,9 +20,11 @@ from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import recording
 from keras.src.backend.openvino.custom import Operations
+from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import alias
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -328,12 +330,15 @@ def _selected(pred, true_fn, false_fn):
 
     The inside of an `If` cannot be recorded outside of it.
     """
+    branches = (true_fn, pred), (false_fn, apply("LogicalNot", pred))
 
     def trace(variables):
         results, assigned = [], {}
-        for function in (true_fn, false_fn):
+        for function, is_taken in branches:
             scope = _Assignments()
-            results.append(_to_tensors(_branch(function, scope, variables)))
+            with recording.recorders(_Entrance(is_taken)):
+                result = _to_tensors(_branch(function, scope, variables))
+            results.append(result)
             assigned |= scope.variables
         return results, assigned
 
@@ -345,6 +350,42 @@ def _selected(pred, true_fn, false_fn):
     )
     _assign(variables, state)
     return result
+
+
+class _Entrance:
+    """Tells the recorders of a branch, and that tensors enter it.
+
+    Entering has a derivative, 0 where the branch is not taken. There the
+    derivatives inside may be NaN or infinite, whatever they are multiplied by.
+
+    Args:
+        is_taken: a 0-d tensor of bool.
+    """
+
+    def __init__(self, is_taken):
+        self._is_taken = is_taken
+        self._recorders = recording.state.recorders
+        self._known = {}  # by its id, a tensor and what it is called inside
+
+    def applied(self, operation, inputs, attributes, outputs):
+        with recording.recorders(*self._recorders):
+            inputs = tuple([self._entered(x) for x in inputs])
+            self._known.update((id(y), (y, y)) for y in outputs)
+            recording.tell(operation, inputs, attributes, outputs)
+
+    def _entered(self, x):
+        if not isinstance(x, OpenVINOKerasTensor) or not is_float(x.dtype):
+            return x
+        if id(x) not in self._known:
+            inside = alias(x)
+            self._known[id(x)] = x, inside
+            recording.tell(self._rule, (x,), {}, (inside,))
+        return self._known[id(x)][1]
+
+    def _rule(self, inputs, outputs, gradients):
+        (gradient,) = gradients
+        nothing = convert_to_tensor(0, gradient.dtype)
+        return [apply("Select", self._is_taken, gradient, nothing)]
 
 
 def _match_branches(*structures):

@@ -102,9 +102,7 @@ class GradientTape:
         self._steps.append(Step(operation, inputs, attributes, outputs))
         for y in outputs:
             if is_complex(y.dtype):
-                raise NotImplementedError(
-                    blaming(f"{operation} has no derivative.")
-                )
+                raise _no_derivative(operation)
             if is_float(y.dtype):
                 self._add(y)
 
@@ -191,16 +189,24 @@ def _gradients(step, given):
     rule = step.operation
     if isinstance(rule, str):
         rule = find(rule).gradient
-    if rule is None or isinstance(rule, str):
-        because = f": {rule}" if rule else ""
-        raise NotImplementedError(
-            blaming(f"{step.operation} has no derivative{because}.")
-        )
+    if not callable(rule):
+        raise _no_derivative(step.operation)
     given = [
         zeros_like(y) if g is None and is_float(y.dtype) else g
         for g, y in zip(given, step.outputs)
     ]
     return rule(step.inputs, step.outputs, given, **step.attributes)
+
+
+def _no_derivative(operation):
+    """The error that says so, and why."""
+    if callable(operation):
+        text = "`custom_gradient` is for results that are not complex."
+    else:
+        reason = find(operation).gradient
+        because = f": {reason}" if isinstance(reason, str) else ""
+        text = f"{operation} has no derivative{because}."
+    return NotImplementedError(blaming(text))
 
 
 def replayed(formula):

@@ -53,14 +53,6 @@ def clamp(x, min, max):
     return np.clip(x, min, max)
 
 
-def is_inf(x, detect_negative=True, detect_positive=True):
-    if detect_negative and detect_positive:
-        return np.isinf(x)
-    return (np.isposinf(x) & detect_positive) | (
-        np.isneginf(x) & detect_negative
-    )
-
-
 erf = np.frompyfunc(math.erf, 1, 1)
 erfc = np.frompyfunc(math.erfc, 1, 1)
 

@@ -89,8 +89,13 @@ def _number(x):
     return cast(x, "int32") if x.dtype == "bool" else x
 
 
+@composite("HardTanh", lambda x: np.clip(x, -1, 1))
+def _hard_tanh(x):
+    return apply("Clamp", x, min=-1.0, max=1.0)
+
+
 def hard_tanh(x):
-    return apply("Clamp", _number(x), min=-1.0, max=1.0)
+    return _hard_tanh(_number(x))
 
 
 @in_float32
@@ -191,7 +196,7 @@ def sparse_plus(x):
 
 @in_float32
 def sparse_sigmoid(x):
-    return apply("Clamp", to_float(x) + 1, min=0.0, max=2.0) * 0.5
+    return 0.5 * numpy.clip(to_float(x) + 1, 0, 2)
 
 
 @in_float32

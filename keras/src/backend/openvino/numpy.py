@@ -1411,8 +1411,15 @@ def isin(x1, x2, assume_unique=False, invert=False):
     return logical_not(found) if invert else found
 
 
+@composite("IsInfinite", np.isinf)
+def _isinf(x):
+    # OpenVINO's IsInf is false, whatever the values, where the CPU plugin
+    # joins it to the operation that made them.
+    return absolute(x) == math.inf
+
+
 def isinf(x):
-    return _float_test("IsInf", x, False)
+    return _float_test("IsInfinite", x, False)
 
 
 def isnan(x):
@@ -1421,19 +1428,26 @@ def isnan(x):
 
 def isneginf(x):
     refuse_complex("isneginf", x)
-    return _float_test("IsInf", x, False, detect_positive=False)
+    return _is_infinity(x, -math.inf)
 
 
 def isposinf(x):
     refuse_complex("isposinf", x)
-    return _float_test("IsInf", x, False, detect_negative=False)
+    return _is_infinity(x, math.inf)
 
 
-def _float_test(type, x, of_integers, **attributes):
+def _float_test(type, x, of_integers):
     x = convert_to_tensor(x)
     if is_inexact(x.dtype):
-        return apply(type, x, **attributes)
+        return apply(type, x)
     return full_like(x, of_integers, "bool")
+
+
+def _is_infinity(x, infinity):
+    x = convert_to_tensor(x)
+    if is_inexact(x.dtype):
+        return x == infinity
+    return full_like(x, False, "bool")
 
 
 def isreal(x):
@@ -1592,24 +1606,32 @@ def log2(x):
     return _log2(to_float(x))
 
 
-@in_float32
-def logaddexp(x1, x2):
-    x1, x2 = promote(x1, x2, float)
-    refuse_complex("logaddexp", x1)
+@composite("LogAddExp", np.logaddexp)
+def _logaddexp(x1, x2):
     larger = maximum(x1, x2)
     difference = -absolute(x1 - x2)
     sum = larger + log1p(exp(difference))
     return where(isnan(difference), x1 + x2, sum)  # inf - inf
 
 
-@in_float32
-def logaddexp2(x1, x2):
+def logaddexp(x1, x2):
     x1, x2 = promote(x1, x2, float)
-    refuse_complex("logaddexp2", x1)
+    refuse_complex("logaddexp", x1)
+    return _logaddexp(x1, x2)
+
+
+@composite("LogAddExp2", np.logaddexp2)
+def _logaddexp2(x1, x2):
     larger = maximum(x1, x2)
     difference = -absolute(x1 - x2)
     sum = larger + log1p(exp2(difference)) * (1 / math.log(2))
     return where(isnan(difference), x1 + x2, sum)  # inf - inf
+
+
+def logaddexp2(x1, x2):
+    x1, x2 = promote(x1, x2, float)
+    refuse_complex("logaddexp2", x1)
+    return _logaddexp2(x1, x2)
 
 
 def logical_and(x1, x2):
@@ -1908,8 +1930,9 @@ def nansum(x, axis=None, keepdims=False):
 @in_float32
 def nanvar(x, axis=None, keepdims=False):
     x = to_float(x)
-    deviation = x - nanmean(x, axis, keepdims=True)
-    return nanmean(_squared_size(deviation), axis, keepdims)
+    deviation = where(isnan(x), 0, x - nanmean(x, axis, keepdims=True))
+    total = sum(_squared_size(deviation), axis, keepdims)
+    return total / cast(_count_numbers(x, axis, keepdims), total.dtype)
 
 
 def ndim(x):
@@ -2184,7 +2207,10 @@ def _quantile(x, *, q, axis, method, keepdims, skip_nan):
     below, above, share = _INTERPOLATIONS[method](position)
     low, high = _pick(ordered, below), _pick(ordered, above)
     share = cast(share, x.dtype)
-    result = where(low == high, low, low * (1 - share) + high * share)
+    # Where both are infinite, their distance is NaN.
+    distance = where(isinf(low) & isinf(high), 0, high - low)
+    between = low * (1 - share) + high * share
+    result = where(low == high, low + distance * share, between)
     result = moveaxis(where(defined, result, math.nan), -1, 0)
     rest = _reduced_dims(x, axes, keepdims)
     return reshape(result, [*dims_of(q), *rest])
@@ -2397,11 +2423,22 @@ def sin(x):
     return unary("Sin", x)
 
 
-@in_float32
+# Powers of x^2 in sin(x) / x, which give all that float64 holds up to 1.
+_SINC = tuple((-1) ** i / math.factorial(2 * i + 1) for i in range(10))
+
+
+@composite("Sinc", np.sinc, takes_complex=True)
+def _sinc(x):
+    # Of sin(x) / x near 0, the derivatives are differences of large numbers.
+    angle = x * math.pi
+    near = absolute(angle) < 1
+    series = polynomial(_SINC, square(where(near, angle, 0)))
+    far = where(near, 1, angle)
+    return where(near, series, sin(far) / far)
+
+
 def sinc(x):
-    angle = to_float(x) * math.pi
-    zero = angle == 0
-    return where(zero, 1, sin(angle) / where(zero, 1, angle))
+    return _sinc(to_float(x))
 
 
 def sinh(x):

@@ -16,6 +16,7 @@ from keras.src.backend.openvino import numpy as knp
 from keras.src.backend.openvino.core import Variable
 from keras.src.backend.openvino.graph import topological_order
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.testing import both_ways
 from keras.src.backend.openvino.testing import node_types
 from keras.src.backend.openvino.testing import run_compiled
 from keras.src.backend.openvino.testing import trace
@@ -1066,3 +1067,22 @@ def test_integer_powers_wrap_around(exponent):
         np.testing.assert_array_equal(result, wanted)
     for result in both(knp.power, base, np.array(exponent, "int32")):
         np.testing.assert_array_equal(result, wanted)
+
+
+@pytest.mark.parametrize("name", ["isinf", "isneginf", "isposinf", "isfinite"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x + x,
+        lambda x: 1 / x,
+        lambda x: x * x,
+        lambda x: knp.exp(100 * x),
+        lambda x: knp.log(x),
+    ],
+)
+def test_tests_of_floats_that_were_computed(function, name):
+    # The CPU plugin joins them to the operation before.
+    x = array(SPREAD + SPECIAL, "float32")
+    expected = getattr(np, name)(np.asarray(function(convert_to_tensor(x))))
+    for (result,) in both_ways(lambda x: getattr(knp, name)(function(x)), x):
+        np.testing.assert_array_equal(result, expected)

@@ -51,7 +51,11 @@ def _rule(*specs, shape, result, **parameters):
     return [(result, shape)]
 
 
-register("Random", _kernel, rule=_rule, gradient="it is drawn")
+register("Random", _kernel, rule=_rule)
+
+# The distributions that two operands move and stretch, mean and deviation or
+# the bounds.
+STRETCHED = ("normal", "truncated_normal", "uniform")
 
 # What the CPU plugin takes for these dtypes in its graph.
 _IN_A_GRAPH = {

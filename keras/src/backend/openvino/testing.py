@@ -13,6 +13,7 @@ from keras.src.backend.openvino.dtypes import from_pairs
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
+from keras.src.backend.openvino.gradient import GradientTape
 from keras.src.backend.openvino.graph import Trace
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import symbolic
@@ -90,6 +91,18 @@ def both_ways(function, *arrays, dynamic=True):
     compiled = run_compiled(function, *arrays, dynamic=dynamic)
     assert [y.dtype for y in eager] == [y.dtype for y in compiled]
     return eager, compiled
+
+
+def gradient_of(function):
+    """The gradient of the sum of what a function of one tensor gives."""
+
+    def gradient(x):
+        with GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        return tape.gradient(y, x)
+
+    return gradient
 
 
 def check(function, arrays, expected, rtol=1e-6, atol=0.0, dynamic=True):

@@ -6,6 +6,7 @@ from keras.src.backend.openvino import nn
 from keras.src.backend.openvino import numpy as ops
 from keras.src.backend.openvino.common import like
 from keras.src.backend.openvino.common import polynomial
+from keras.src.backend.openvino.core import custom_gradient
 from keras.src.backend.openvino.derivatives.rules import elementwise
 from keras.src.backend.openvino.derivatives.rules import rule
 from keras.src.backend.openvino.dtypes import is_float
@@ -28,10 +29,30 @@ def _register(derivative, *types):
         return gradient * derivative(x, y)
 
 
-_register(lambda x, y: ops.sign(x), "Abs")
-_register(lambda x, y: -1 / ops.sqrt((1 - x) * (1 + x)), "Acos")
-_register(lambda x, y: 1 / (ops.sqrt(x - 1) * ops.sqrt(x + 1)), "Acosh")
-_register(lambda x, y: 1 / ops.sqrt((1 - x) * (1 + x)), "Asin")
+def _slope(value, sign):
+    """`value`, whose own derivative is said: `sign * x * value(x) ** 3`.
+
+    That of its factors is NaN, inf - inf, where one of them is 0.
+    """
+
+    def slope(x):
+        @custom_gradient
+        def known(x):
+            return value(x), lambda given: sign * given * x * slope(x) ** 3
+
+        return known(x)
+
+    return slope
+
+
+_arcsin_slope = _slope(lambda x: 1 / ops.sqrt((1 - x) * (1 + x)), 1)
+_arccosh_slope = _slope(lambda x: 1 / (ops.sqrt(x - 1) * ops.sqrt(x + 1)), -1)
+
+# At 0 it is 1, as in JAX: derivatives of `abs(x) ** 2` and the like are right.
+_register(lambda x, y: where(x >= 0, like(1, x), -1), "Abs")
+_register(lambda x, y: -_arcsin_slope(x), "Acos")
+_register(lambda x, y: _arccosh_slope(x), "Acosh")
+_register(lambda x, y: _arcsin_slope(x), "Asin")
 _register(lambda x, y: 1 / ops.sqrt(x * x + 1), "Asinh")
 _register(lambda x, y: 1 / (1 + x * x), "Atan")
 _register(lambda x, y: 1 / ((1 - x) * (1 + x)), "Atanh")
@@ -47,7 +68,7 @@ _register(lambda x, y: like(-1, x), "Negative")
 _register(lambda x, y: ops.cos(x), "Sin")
 _register(lambda x, y: ops.cosh(x), "Sinh")
 _register(lambda x, y: 0.5 / y, "Sqrt")
-_register(lambda x, y: 1 / (3 * y * y), "Cbrt")
+_register(lambda x, y: y**-2 * (1 / 3), "Cbrt")
 _register(lambda x, y: 1 + y * y, "Tan")
 _register(lambda x, y: (1 - y) * (1 + y), "Tanh")
 _register(
@@ -73,7 +94,7 @@ def _i1(x):
     """The modified Bessel function of order 1, the derivative of `i0`."""
     size = ops.absolute(x)
     small = size * polynomial(_I1_SMALL, ops.square(size / 3.75))
-    large = ops.maximum(size, 3.75)
+    large = where(size < 3.75, 3.75, size)
     tail = polynomial(_I1_LARGE, 3.75 / large) * ops.exp(large)
     return ops.sign(x) * where(size < 3.75, small, tail / ops.sqrt(large))
 
@@ -103,6 +124,7 @@ _register(lambda x, y: cast(x > 0, x.dtype), "Relu")
 _register(lambda x, y: y * (1 - y), "Sigmoid")
 _register(lambda x, y: ops.square(1 - ops.absolute(y)), "SoftSign")
 _register(lambda x, y: nn.sigmoid(x), "LogOnePlusExp")
+_register(lambda x, y: where(ops.absolute(x) <= 1, like(1, x), 0), "HardTanh")
 _register(lambda x, y: where(ops.absolute(x) < 3, 1 / 6, 0), "HSigmoid")
 _register(
     lambda x, y: where(
@@ -114,7 +136,7 @@ _register(
 
 @elementwise("Elu")
 def _elu(gradient, y, x, alpha):
-    return where(x > 0, gradient, gradient * (y + alpha))
+    return gradient * where(x > 0, 1, y + alpha)
 
 
 @elementwise("Selu")
@@ -181,29 +203,43 @@ def _divide(gradient, y, x1, x2, m_pythondiv=True):
 
 @elementwise("Power")
 def _power(gradient, y, x, exponent):
-    # Where the naive forms give NaN of 0 * inf and of log(0), as JAX does.
-    is_zero = exponent == 0
-    of_x = exponent * apply("Power", x, where(is_zero, 1, exponent - 1))
+    # Where the naive forms give NaN: 0 * inf of `0 ** 0`, and log(0).
+    # (Small numbers are zeros too: their inverse may be infinite.)
+    base = where((exponent == 0) & (x * x == 0), 1, x)
+    of_x = exponent * apply("Power", base, exponent - 1)
     of_exponent = y * ops.log(where(x == 0, 1, x))
-    return where(is_zero, 0, gradient * of_x), gradient * of_exponent
+    return gradient * of_x, gradient * of_exponent
 
 
-@elementwise("Maximum", "NaNMaximum", "FMax")
+@elementwise("Maximum", "NaNMaximum")
 def _maximum(gradient, y, x1, x2):
-    return _shared(gradient, x1 > x2, x1 == x2)
+    return _shared(gradient, x1, x2, x1 > x2, x1 < x2)
 
 
-@elementwise("Minimum", "NaNMinimum", "FMin")
+@elementwise("Minimum", "NaNMinimum")
 def _minimum(gradient, y, x1, x2):
-    return _shared(gradient, x1 < x2, x1 == x2)
+    return _shared(gradient, x1, x2, x1 < x2, x1 > x2)
 
 
-def _shared(gradient, is_first, is_equal):
-    half = 0.5 * gradient
-    return (
-        where(is_equal, half, where(is_first, gradient, 0)),
-        where(is_equal, half, where(is_first, 0, gradient)),
-    )
+def _shared(gradient, x1, x2, is_first, is_second):
+    """Equal operands have half of it each; where one is NaN, neither has."""
+    half = where(x1 == x2, 0.5 * gradient, 0)
+    return where(is_first, gradient, half), where(is_second, gradient, half)
+
+
+@elementwise("FMax")
+def _fmax(gradient, y, x1, x2):
+    return _chosen(gradient, (x1 > x2) | ops.isnan(x2))
+
+
+@elementwise("FMin")
+def _fmin(gradient, y, x1, x2):
+    return _chosen(gradient, (x1 < x2) | ops.isnan(x2))
+
+
+def _chosen(gradient, is_first):
+    """Of equal operands it is the second, as in JAX."""
+    return where(is_first, gradient, 0), where(is_first, 0, gradient)
 
 
 @elementwise("Select")
@@ -214,11 +250,6 @@ def _select(gradient, y, condition, x1, x2):
 @elementwise("FloorDivide")
 def _floor_divide(gradient, y, x1, x2):
     return None, None
-
-
-@elementwise("FloorRemainder")
-def _floor_remainder(gradient, y, x1, x2):
-    return gradient, -gradient * ops.floor(x1 / x2)
 
 
 @elementwise("TruncRemainder")
@@ -234,7 +265,26 @@ def _arctan2(gradient, angle, y, x):
 
 @elementwise("Hypot")
 def _hypot(gradient, y, x1, x2):
-    return gradient * x1 / y, gradient * x2 / y
+    # At 0, where there is none, half for each operand, as in JAX.
+    is_zero = y == 0
+    size = where(is_zero, 1, y)
+    return tuple(gradient * where(is_zero, 0.5, x / size) for x in (x1, x2))
+
+
+@elementwise("LogAddExp")
+def _log_add_exp(gradient, y, x1, x2):
+    return tuple(gradient * ops.exp(_exponent_of_share(x, y)) for x in (x1, x2))
+
+
+@elementwise("LogAddExp2")
+def _log_add_exp2(gradient, y, x1, x2):
+    return tuple(
+        gradient * ops.exp2(_exponent_of_share(x, y)) for x in (x1, x2)
+    )
+
+
+def _exponent_of_share(x, y):
+    return where(x == math.inf, 0, x - y)
 
 
 @elementwise("LoadExponent")

@@ -3,6 +3,7 @@
 from keras.src.backend.openvino import numpy as ops
 from keras.src.backend.openvino.common import broadcast_like
 from keras.src.backend.openvino.common import canonical_axes
+from keras.src.backend.openvino.common import like
 from keras.src.backend.openvino.derivatives.rules import reshape_as
 from keras.src.backend.openvino.derivatives.rules import rule
 from keras.src.backend.openvino.tensor import apply
@@ -61,7 +62,7 @@ def _extreme(gradient, y, x, axes):
 
 @_of_reduction("ReduceL1")
 def _l1(gradient, y, x, axes):
-    return gradient * ops.sign(x)
+    return gradient * ops.where(x >= 0, like(1, x), -1)
 
 
 @_of_reduction("ReduceL2")
