@@ -7,6 +7,7 @@ one place for what holds for each node type. Only those with bodies, `If` and
 
 import contextlib
 import re
+import threading
 import typing
 import weakref
 
@@ -54,6 +55,10 @@ class Known(typing.NamedTuple):
     value: int | tuple
 
 
+# Held by whoever removes users that are gone from a list of them.
+_removing = threading.Lock()
+
+
 class Node:
     """One operation of a pending graph: what to compute, then its values.
 
@@ -66,7 +71,9 @@ class Node:
         outputs: the `Spec` of each output; the shape is `None` where it
             depends on values.
         values: the `numpy.ndarray` of each output, or `None` until computed.
-        users: weak references to the tensors and nodes that need the values.
+        users: weak references to the tensors and nodes that need the values,
+            and to some that are gone.
+        crowd: how many of these there are before the latter are removed.
         depth: the longest path down to known values.
         held: the bytes of the arrays that it keeps alive, at most.
     """
@@ -79,6 +86,7 @@ class Node:
         "outputs",
         "values",
         "users",
+        "crowd",
         "depth",
         "held",
         "__weakref__",
@@ -92,18 +100,40 @@ class Node:
         self.outputs = outputs
         self.values = None
         self.users = []
+        self.crowd = 64
         self.depth = 1
         held = 0
         for operand in inputs:
             if operand.__class__ is Source:
                 source = operand.node
-                source.users.append(weakref.ref(self))
+                source.add_user(self)
                 held += source.held
                 if source.depth >= self.depth:
                     self.depth = source.depth + 1
             else:
                 held += operand.nbytes
         self.held = held
+
+    def add_user(self, user):
+        """Adds a tensor or node that needs the values."""
+        users = self.users
+        users.append(weakref.ref(user))
+        if len(users) > self.crowd:
+            self._remove_gone(users)
+
+    def _remove_gone(self, users):
+        # Whoever finds it taken leaves it to the next, and so does a
+        # finalizer that runs, on this thread, while users are looked at.
+        if not _removing.acquire(blocking=False):
+            return
+        try:
+            # Others only add behind `count` meanwhile, and a list changes a
+            # slice in one step.
+            count = len(users)
+            users[:count] = [u for u in users[:count] if u() is not None]
+            self.crowd = max(64, 2 * len(users))
+        finally:
+            _removing.release()
 
     def settle(self, values):
         """Takes the computed values and forgets how they came about."""

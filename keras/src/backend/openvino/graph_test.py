@@ -1,6 +1,8 @@
 """Pending graphs, and the OpenVINO nodes that are built for them."""
 
+import concurrent.futures
 import gc
+import sys
 
 import numpy as np
 import openvino as ov
@@ -137,3 +139,38 @@ def test_constants_that_32_bits_do_not_hold_are_not_computed():
     # The CPU plugin would take the nearest number that it can hold.
     x = graph.constant(np.array([5], np.uint32))
     assert graph.build("BitwiseNot", [x], {}).get_type_name() == "BitwiseNot"
+
+
+def test_users_that_are_gone_take_no_room():
+    bottom = node(ONES, ONES)
+    kept = []
+    for i in range(10_000):
+        user = node(bottom, ONES)
+        if i % 100 == 0:
+            kept.append(user)
+    assert len(bottom.users) <= 2 * len(kept) + 64
+    assert [u() for u in bottom.users if u() in kept] == kept
+
+
+def test_no_user_is_lost_among_threads():
+    bottom = node(ONES, ONES)
+    kept = []
+
+    def use():
+        for i in range(2000):
+            user = node(bottom, ONES)
+            if i % 20 == 0:
+                kept.append(user)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for future in [pool.submit(use) for _ in range(8)]:
+                future.result()
+    finally:
+        sys.setswitchinterval(interval)
+    users = {u() for u in bottom.users}
+    assert len(kept) == 800 and users.issuperset(kept)
+    node(bottom, ONES)  # where all found somebody at work, this one is next
+    assert len(bottom.users) <= 2 * (len(kept) + 9) + 64

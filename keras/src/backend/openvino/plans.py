@@ -94,7 +94,8 @@ def _value(operand):
 
 
 def _needed_outside(node, inside):
-    users = (user() for user in node.users)
+    # A copy, for another thread may remove some that are gone.
+    users = (user() for user in node.users.copy())
     return any(u is not None and u not in inside for u in users)
 
 

@@ -256,7 +256,7 @@ def alias(x):
     tensor.__dict__.update(x.__dict__)
     node = tensor._node  # that of `x` may be gone by now
     if node is not None:
-        node.users.append(weakref.ref(tensor))
+        node.add_user(tensor)
     return tensor
 
 
