@@ -1,11 +1,15 @@
 from keras.src import tree
 from keras.src.backend.openvino import control_flow
+from keras.src.backend.openvino import recording
+from keras.src.backend.openvino import sequences
 from keras.src.backend.openvino.common import known_dim
 from keras.src.backend.openvino.numpy import swapaxes
 from keras.src.backend.openvino.numpy import where
 from keras.src.backend.openvino.numpy import zeros_like
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
+from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import is_symbolic
 
 
 def rnn(
@@ -46,6 +50,20 @@ def rnn(
     xs = {"inputs": inputs}
     if mask is not None:
         xs["mask"] = cast(mask, "bool")
+    if not (constants or time_major):
+        result = _as_sequence(
+            step_function,
+            xs,
+            initial_states,
+            go_backwards,
+            zero_output_for_mask,
+        )
+        if result is not None:
+            outputs, states = result
+            last_output = outputs[:, -1]
+            if not return_all_outputs:
+                outputs = outputs[:, -1:]
+            return last_output, outputs, states
     if not time_major:
         xs = tree.map_structure(lambda x: swapaxes(x, 0, 1), xs)
     if go_backwards:
@@ -80,6 +98,28 @@ def rnn(
     return last_output, outputs, states
 
 
+def _as_sequence(step_function, xs, states, go_backwards, zero_output):
+    """The outputs and states by one operation; `None` where none does it."""
+    x, mask = xs["inputs"], xs.get("mask")
+    if recording.state.recorders or not is_symbolic(x):
+        return None
+    found = sequences.find(step_function)
+    if found is None:
+        return None
+    cell, weights = found
+    states = [convert_to_tensor(state) for state in states]
+    if not sequences.takes(x, states, weights):
+        return None
+    if go_backwards:
+        x, mask = x[:, ::-1], mask if mask is None else mask[:, ::-1]
+    if mask is None:
+        (result,) = sequences.run(cell, x, [states], [weights])
+        return result
+    if mask.ndim != 2:
+        return None
+    return sequences.run_masked(cell, x, states, weights, mask, zero_output)
+
+
 def _previous_output(states):
     """The first state, by convention; of the last cell where they stack."""
     first = states[0]
@@ -111,20 +151,109 @@ def cudnn_ok(*args, **kwargs):
 
 
 def lstm(*args, **kwargs):
-    """Not there: the LSTM layer runs its cell in a loop instead."""
+    """Not there: `rnn` finds the cell, and knows more of masks."""
     raise NotImplementedError
 
 
 def gru(*args, **kwargs):
-    """Not there: the GRU layer runs its cell in a loop instead."""
+    """Not there: `rnn` finds the cell, and knows more of masks."""
     raise NotImplementedError
 
 
-def bidirectional_lstm(*args, **kwargs):
-    """Not there: the layer runs forwards and backwards by itself."""
-    raise NotImplementedError
+def bidirectional_lstm(
+    inputs,
+    fwd_initial_state_h,
+    fwd_initial_state_c,
+    bwd_initial_state_h,
+    bwd_initial_state_c,
+    mask,
+    fwd_kernel,
+    fwd_recurrent_kernel,
+    fwd_bias,
+    bwd_kernel,
+    bwd_recurrent_kernel,
+    bwd_bias,
+    activation,
+    recurrent_activation,
+    return_sequences=False,
+    unroll=False,
+):
+    """Both directions of an LSTM as one operation.
+
+    Returns:
+        For each direction `(last_output, outputs, states)`, the outputs in
+        the order of the inputs.
+
+    Raises:
+        NotImplementedError: where no operation does it; the layer then runs
+            forwards and backwards by itself.
+    """
+    return _bidirectional(
+        sequences.lstm_cell(activation, recurrent_activation),
+        inputs,
+        mask,
+        [
+            [fwd_initial_state_h, fwd_initial_state_c],
+            [bwd_initial_state_h, bwd_initial_state_c],
+        ],
+        [
+            (fwd_kernel, fwd_recurrent_kernel, fwd_bias),
+            (bwd_kernel, bwd_recurrent_kernel, bwd_bias),
+        ],
+    )
 
 
-def bidirectional_gru(*args, **kwargs):
-    """Not there: the layer runs forwards and backwards by itself."""
-    raise NotImplementedError
+def bidirectional_gru(
+    inputs,
+    fwd_initial_state_h,
+    bwd_initial_state_h,
+    mask,
+    fwd_kernel,
+    fwd_recurrent_kernel,
+    fwd_bias,
+    bwd_kernel,
+    bwd_recurrent_kernel,
+    bwd_bias,
+    activation,
+    recurrent_activation,
+    return_sequences=False,
+    unroll=False,
+    reset_after=True,
+):
+    """Both directions of a GRU as one operation; see `bidirectional_lstm`."""
+    return _bidirectional(
+        sequences.gru_cell(activation, recurrent_activation, reset_after),
+        inputs,
+        mask,
+        [[fwd_initial_state_h], [bwd_initial_state_h]],
+        [
+            (fwd_kernel, fwd_recurrent_kernel, fwd_bias),
+            (bwd_kernel, bwd_recurrent_kernel, bwd_bias),
+        ],
+    )
+
+
+def _bidirectional(cell, inputs, mask, states, weights):
+    x = convert_to_tensor(inputs)
+    # The layers inside may have other dtypes than the wrapper, float32 aside.
+    if (
+        recording.state.recorders
+        or cell is None
+        or mask is not None
+        or x.dtype != "float32"
+    ):
+        raise NotImplementedError
+    states = [[cast(s, x.dtype) for s in direction] for direction in states]
+    weights = [
+        sequences.Weights(*(cast(w, x.dtype) for w in direction))
+        for direction in weights
+    ]
+    if not sequences.takes(x, sum(states, []), sum(weights, ())):
+        raise NotImplementedError
+    forward, backward = sequences.run(
+        cell, x, states, weights, direction="bidirectional"
+    )
+    return (
+        (forward[0][:, -1], *forward),
+        (backward[0][:, 0], *backward),
+    )

@@ -1,0 +1,289 @@
+"""Recurrent cells of Keras as OpenVINO's operations on whole sequences.
+
+In a compiled model they take the place of a loop over the steps. They hold for
+cells of Keras's own classes whose activations the operations have, without
+dropout; others remain loops, as does all that is computed eagerly or recorded
+by a tape.
+"""
+
+import typing
+
+from keras.src import activations
+from keras.src.backend.openvino.common import like
+from keras.src.backend.openvino.numpy import arange
+from keras.src.backend.openvino.numpy import broadcast_to
+from keras.src.backend.openvino.numpy import concatenate
+from keras.src.backend.openvino.numpy import cumsum
+from keras.src.backend.openvino.numpy import expand_dims
+from keras.src.backend.openvino.numpy import pad
+from keras.src.backend.openvino.numpy import split
+from keras.src.backend.openvino.numpy import stack
+from keras.src.backend.openvino.numpy import transpose
+from keras.src.backend.openvino.numpy import where
+from keras.src.backend.openvino.numpy import zeros
+from keras.src.backend.openvino.numpy import zeros_like
+from keras.src.backend.openvino.registry import ROUNDED
+from keras.src.backend.openvino.registry import register
+from keras.src.backend.openvino.tensor import apply
+from keras.src.backend.openvino.tensor import cast
+from keras.src.backend.openvino.tensor import dims_of
+from keras.src.backend.openvino.tensor import is_symbolic
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+for _type in ("LSTMSequence", "GRUSequence", "RNNSequence"):
+    register(
+        _type,
+        halves=ROUNDED,
+        gradient="a tape records the loop that it stands for",
+    )
+
+
+class Weights(typing.NamedTuple):
+    """What a cell multiplies with and adds.
+
+    Attributes:
+        kernel: tensor of shape `(features, gates * units)`.
+        recurrent_kernel: tensor of shape `(units, gates * units)`.
+        bias: tensor of shape `(gates * units,)`, or `(2, gates * units)` where
+            the recurrent product has its own, or `None`.
+    """
+
+    kernel: typing.Any
+    recurrent_kernel: typing.Any
+    bias: typing.Any = None
+
+
+class Cell(typing.NamedTuple):
+    """An operation on sequences, and what it is to compute.
+
+    Attributes:
+        type: the operation in OpenVINO's opset.
+        activations: the names that the operation takes, in its order.
+        resets_after: of a GRU, whether the reset gate is applied to the
+            product with the recurrent kernel.
+    """
+
+    type: str
+    activations: tuple
+    resets_after: bool = False
+
+    @property
+    def gates(self):
+        """Where OpenVINO's gates are among Keras's."""
+        return {
+            "LSTMSequence": (1, 0, 2, 3),
+            "GRUSequence": (0, 1, 2),
+            "RNNSequence": (0,),
+        }[self.type]
+
+
+def lstm_cell(activation, recurrent_activation):
+    """The `Cell` of an LSTM with these activations, or `None`."""
+    if _are_default(activation, recurrent_activation):
+        return Cell("LSTMSequence", ("sigmoid", "tanh", "tanh"))
+
+
+def gru_cell(activation, recurrent_activation, reset_after):
+    """The `Cell` of a GRU with these activations, or `None`."""
+    if _are_default(activation, recurrent_activation):
+        return Cell("GRUSequence", ("sigmoid", "tanh"), bool(reset_after))
+
+
+def _are_default(activation, recurrent_activation):
+    return (
+        activation is activations.tanh
+        and recurrent_activation is activations.sigmoid
+    )
+
+
+def _simple_cell(activation):
+    if activation in (activations.tanh, activations.relu):
+        return Cell("RNNSequence", (activation.__name__,))
+
+
+def find(step_function):
+    """The cell that the step of a Keras layer calls, and its weights.
+
+    Keras hands over the step alone, a function inside `RNN.inner_loop`; what
+    that sees of the layer tells the cell.
+
+    Returns:
+        A `Cell` and its `Weights`, or `None` where no operation stands for
+        the cell.
+    """
+    # Layers are built on the backend.
+    from keras.src.layers.rnn.gru import GRUCell
+    from keras.src.layers.rnn.lstm import LSTMCell
+    from keras.src.layers.rnn.simple_rnn import SimpleRNNCell
+
+    seen = _closure(step_function)
+    layer_cell = getattr(seen.get("self"), "cell", None)
+    kind = type(layer_cell)
+    if kind not in (GRUCell, LSTMCell, SimpleRNNCell):
+        return None
+    if seen.get("cell_kwargs", {}).get("training") and (
+        layer_cell.dropout or layer_cell.recurrent_dropout
+    ):
+        return None
+    if kind is SimpleRNNCell:
+        cell = _simple_cell(layer_cell.activation)
+    else:
+        functions = layer_cell.activation, layer_cell.recurrent_activation
+        if kind is LSTMCell:
+            cell = lstm_cell(*functions)
+        else:
+            cell = gru_cell(*functions, layer_cell.reset_after)
+    if cell is None:
+        return None
+    dtype = layer_cell.compute_dtype
+    weights = (
+        layer_cell.kernel,
+        layer_cell.recurrent_kernel,
+        layer_cell.bias if layer_cell.use_bias else None,
+    )
+    return cell, Weights(*(x if x is None else cast(x, dtype) for x in weights))
+
+
+def _closure(function):
+    """The variables of enclosing functions that a function sees, by name."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return {}
+    cells = function.__closure__ or ()
+    return {
+        name: cell.cell_contents for name, cell in zip(code.co_freevars, cells)
+    }
+
+
+def takes(x, states, weights):
+    """Whether the operations take these tensors.
+
+    They are for models, for steps that there are, and for one dtype.
+    """
+    dtypes = {t.dtype for t in (x, *states, *weights) if t is not None}
+    return (
+        is_symbolic(x)
+        and x.ndim == 3
+        and 0 not in x.shape
+        and len(dtypes) == 1
+        and dtypes <= set(_DTYPES)
+    )
+
+
+def run(cell, x, states, weights, direction="forward"):
+    """The outputs of a cell for each step, and its last states.
+
+    Args:
+        cell: a `Cell`.
+        x: tensor of shape `(batch, time, features)`.
+        states: for each direction a list of tensors `(batch, units)`.
+        weights: for each direction its `Weights`.
+        direction: `"forward"` or `"bidirectional"`.
+
+    Returns:
+        For each direction a pair: the outputs, `(batch, time, units)` in the
+        order of the inputs, and a list of the states, `(batch, units)`.
+    """
+    units = weights[0].recurrent_kernel.shape[0]
+    batch, time, _ = dims_of(x)
+    lengths = broadcast_to(time, (batch,))
+    kernels = [_by_gates(cell, w.kernel) for w in weights]
+    recurrent_kernels = [_by_gates(cell, w.recurrent_kernel) for w in weights]
+    biases = [_bias(cell, w, units) for w in weights]
+    linear = {}
+    if cell.type == "GRUSequence":
+        linear["linear_before_reset"] = cell.resets_after
+    outputs, *last = apply(
+        cell.type,
+        x,
+        *(stack(state, axis=1) for state in zip(*states)),
+        cast(lengths, "int32"),
+        stack(kernels),
+        stack(recurrent_kernels),
+        stack(biases),
+        hidden_size=units,
+        direction=direction,
+        activations=cell.activations,
+        **linear,
+    )
+    return [
+        (outputs[:, i], [state[:, i] for state in last])
+        for i in range(len(weights))
+    ]
+
+
+def _by_gates(cell, kernel):
+    """A kernel of Keras, transposed and in OpenVINO's order of gates."""
+    return transpose(_reordered(kernel, cell.gates))
+
+
+def _reordered(x, gates):
+    parts = split(x, len(gates), axis=-1)
+    return concatenate([parts[i] for i in gates], axis=-1)
+
+
+def _bias(cell, weights, units):
+    count = len(cell.gates)
+    if weights.bias is None:
+        bias = zeros((count * units,), weights.kernel.dtype)
+        return zeros((4 * units,), bias.dtype) if cell.resets_after else bias
+    if weights.bias.ndim == 1:
+        return _reordered(weights.bias, cell.gates)
+    # Those of a GRU's candidate stay apart: the recurrent one is reset.
+    own, recurrent = weights.bias[0], weights.bias[1]
+    both = (own + recurrent)[: 2 * units]
+    return concatenate([both, own[2 * units :], recurrent[2 * units :]])
+
+
+def run_masked(cell, x, states, weights, mask, zero_output):
+    """As `run`, where masked steps change nothing, for one direction.
+
+    The steps that count come first, in their order. What follows them is not
+    looked at, but for the carry of an LSTM, which it holds.
+
+    Args:
+        mask: boolean tensor of shape `(batch, time)`.
+        zero_output: whether the output of a masked step is 0; the previous
+            one otherwise.
+
+    Returns:
+        The outputs, and a list of the states.
+    """
+    counts = cumsum(cast(mask, "int32"), axis=1)
+    time = dims_of(x)[1]
+    steps = broadcast_to(arange(time, dtype="int32"), dims_of(mask))
+    # Which step comes where: behind those that count, one of ones.
+    places = apply(
+        "ScatterElementsUpdate",
+        pad(zeros_like(steps), [(0, 0), (0, 1)]) + time,
+        where(mask, counts - 1, time),
+        steps,
+        1,
+    )[:, :-1]
+    if cell.type == "LSTMSequence":
+        x = pad(x, [(0, 0), (0, 0), (0, 1)])
+        weights = weights._replace(kernel=_holding(weights.kernel))
+    x = pad(x, [(0, 0), (0, 1), (0, 0)], constant_values=1)
+    x = apply("Gather", x, places, 1, batch_dims=1)
+    ((outputs, last),) = run(cell, x, [states], [weights])
+    outputs = concatenate([expand_dims(states[0], 1), outputs], axis=1)
+    outputs = apply("Gather", outputs, counts, 1, batch_dims=1)
+    last[0] = outputs[:, -1]
+    if zero_output:
+        outputs = where(expand_dims(mask, -1), outputs, like(0, outputs))
+    return outputs, last
+
+
+# Its sigmoid is 1, that of its opposite 0, whatever is added.
+_LARGE = 1e4
+
+
+def _holding(kernel):
+    """The kernel of an LSTM with one more feature, which holds the carry.
+
+    Where it is 1, the gate of the input is shut and that of the carry open.
+    """
+    shut, open_, *others = split(kernel[:1], 4, axis=-1)
+    row = [shut * 0 - _LARGE, open_ * 0 + _LARGE, *(x * 0 for x in others)]
+    return concatenate([kernel, concatenate(row, axis=-1)], axis=0)
