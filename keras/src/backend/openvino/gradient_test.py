@@ -277,7 +277,10 @@ ReduceLogicalOr SearchSorted ShapeOf UnsignedRemainder
 """
 # ... or a tape is told of others, of which they are made, or which they make,
 # or their floats are constants.
-UNSEEN = "Complex Conjugate DFT IDFT Imaginary OneHot Real"
+UNSEEN = """
+Complex Conjugate DFT IDFT Imaginary OneHot Real
+GRUSequence LSTMSequence RNNSequence
+"""
 
 
 def test_every_node_type_that_a_gradient_gets_to_has_a_rule_or_a_reason():

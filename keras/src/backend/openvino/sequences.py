@@ -32,11 +32,7 @@ from keras.src.backend.openvino.tensor import is_symbolic
 _DTYPES = ("float32", "bfloat16", "float16")
 
 for _type in ("LSTMSequence", "GRUSequence", "RNNSequence"):
-    register(
-        _type,
-        halves=ROUNDED,
-        gradient="a tape records the loop that it stands for",
-    )
+    register(_type, halves=ROUNDED)
 
 
 class Weights(typing.NamedTuple):
