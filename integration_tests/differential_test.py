@@ -1,4 +1,4 @@
-"""Ops, layers, chains, models, derivatives: eager, compiled, with open dims.
+"""Ops, layers, models, derivatives and more: eager, compiled, with open dims.
 
 Cases are drawn at random.
 
@@ -19,6 +19,7 @@ pytest.importorskip("jax")
 import keras
 from integration_tests.differential import chains
 from integration_tests.differential import derivatives
+from integration_tests.differential import evaluations
 from integration_tests.differential import harness
 from integration_tests.differential import layers
 from integration_tests.differential import models
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.skipif(
 
 OPS = "integration_tests.differential.ops"
 DERIVATIVES = "integration_tests.differential.derivatives"
+EVALUATIONS = "integration_tests.differential.evaluations"
 MODELS = "integration_tests.differential.models"
 CHAINS = "integration_tests.differential.chains"
 LAYERS = "integration_tests.differential.layers"
@@ -90,6 +92,12 @@ def test_chains():
 def test_models():
     cases = harness.draw(models.SPECS, 60, seed=0)
     findings = harness.find(MODELS, models.SPECS, cases)
+    assert not findings, "\n" + harness.report(findings)
+
+
+def test_evaluations():
+    cases = harness.draw(evaluations.SPECS, 12, seed=0)
+    findings = harness.find(EVALUATIONS, evaluations.SPECS, cases)
     assert not findings, "\n" + harness.report(findings)
 
 

@@ -9,7 +9,14 @@ from integration_tests.differential.harness import report
 
 TABLES = {
     name: f"integration_tests.differential.{name}"
-    for name in ("ops", "layers", "chains", "models", "derivatives")
+    for name in (
+        "ops",
+        "layers",
+        "chains",
+        "models",
+        "derivatives",
+        "evaluations",
+    )
 }
 BATCH = 500
 

@@ -24,6 +24,8 @@ _NO_TRAINING = (
     "Train with another Keras backend, save the weights, and load them here."
 )
 
+_NO_BATCH = "The data has no batch; at least one is needed."
+
 
 class OpenVINOTrainer(base_trainer.Trainer):
     """`predict` and `evaluate` as compiled models of one step each."""
@@ -159,8 +161,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
         else:
             data = {"x": x, "y": y, "sample_weight": sample_weight}
             epoch = self._epoch(steps, batch_size=batch_size, **data)
-        self._symbolic_build(iterator=_steps(epoch))
-        epoch.reset()
+        self._symbolic_build(iterator=_first_step(epoch))
         callbacks = self._callback_list(callbacks, epoch, verbose, False)
         self.make_test_function()
         self.reset_metrics()
@@ -205,6 +206,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
         batch = tree.map_structure(_to_array, (x, y, sample_weight))
         self._symbolic_build(data_batch=batch)
         self.make_test_function()
+        self.reset_metrics()
         logs = self.test_function([batch])
         logs = pythonify_logs(tree.map_structure(_to_numpy, logs))
         return logs if return_dict else self._flatten_metrics_in_order(logs)
@@ -258,13 +260,25 @@ def _steps(epoch):
         is_empty = False
         yield first, last, [tree.map_structure(_to_array, b) for b in batches]
     if is_empty:
-        raise ValueError("The data has no batch; at least one is needed.")
+        raise ValueError(_NO_BATCH)
 
 
 def _first_batch(epoch):
-    _, _, batches = next(_steps(epoch))
+    """A batch to build a model for, none of `epoch`, which starts anew.
+
+    It is taken by itself: of a generator Keras keeps two batches, and those of
+    a whole step may be more.
+    """
+    _, _, batches = next(epoch._enumerate_iterator())
+    batch = next(batches, None)
+    if batch is None:
+        raise ValueError(_NO_BATCH)
     epoch.reset()
-    return batches[0]
+    return tree.map_structure(_to_array, batch)
+
+
+def _first_step(epoch):
+    yield 0, 0, [_first_batch(epoch)]
 
 
 def _to_tensor(x):

@@ -131,6 +131,26 @@ def test_losses_of_outputs_weigh_batches_by_their_size():
     assert logs["loss"] == pytest.approx(9.0)
 
 
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_each_batch_is_tested_by_itself(run_eagerly):
+    inputs = layers.Input((1,))
+    model = models.Model(inputs, 2.0 * inputs)
+    model.compile(loss="mae", metrics=["mae"], run_eagerly=run_eagerly)
+    model.evaluate(9 * ones(2, 1), ones(2, 1), verbose=0)
+    for x in (1.0, 3.0, 4.0):
+        results = model.test_on_batch(x * ones(2, 1), 0 * ones(2, 1))
+        np.testing.assert_allclose(results, [2 * x, 2 * x], rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["evaluate", "predict"])
+def test_no_batch_of_a_generator_is_lost_to_building(method):
+    batches = ((n * ones(1, 1), 0 * ones(1, 1)) for n in (1, 2, 4, 8))
+    model = models.Sequential([layers.Dense(1, kernel_initializer="ones")])
+    model.compile(loss="mae", steps_per_execution=4)
+    results = getattr(model, method)(batches, steps=4, verbose=0)
+    assert np.mean(results) == pytest.approx(15 / 4)
+
+
 def changes():
     """Models, what is to change them, and what Keras announces it by."""
 
