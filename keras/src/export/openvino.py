@@ -172,10 +172,13 @@ def trace(model, arguments):
     from keras.src.backend.openvino import fusions
     from keras.src.backend.openvino import graph
     from keras.src.backend.openvino import layout
+    from keras.src.backend.openvino.custom import Operations
     from keras.src.backend.openvino.tensor import convert_to_tensor
 
     training = {"training": False} if model._call_has_training_arg else {}
-    with graph.Trace() as scope, backend.StatelessScope() as state:
+    # Kept until they are refused; a traceback ends with them.
+    operations = Operations()
+    with graph.Trace(operations) as scope, backend.StatelessScope() as state:
         scope.narrows = True  # as all devices do
         scope.symbolic_dims = True
         inputs = tree.map_structure(symbolic_input, arguments)

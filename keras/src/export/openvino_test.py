@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 import openvino as ov
 import pytest
@@ -6,6 +9,7 @@ import keras
 from keras import layers
 from keras import ops
 from keras.src import tree
+from keras.src.backend.openvino.custom import Operation
 from keras.src.export.openvino import export_openvino
 from keras.src.export.openvino import input_leaves
 
@@ -279,6 +283,20 @@ def test_refuses_what_runs_in_python(function, tmp_path):
     error = refused(function, tmp_path)
     assert error.type is NotImplementedError
     assert "OpenVINO IR cannot hold Det" in str(error.value)
+
+
+def test_what_is_refused_is_freed(tmp_path, monkeypatch):
+    made = []
+    initialize = Operation.__init__
+
+    def init(self, *args):
+        initialize(self, *args)
+        made.append(weakref.ref(self))
+
+    monkeypatch.setattr(Operation, "__init__", init)
+    refused(ops.det, tmp_path)
+    gc.collect()
+    assert made and not any(operation() for operation in made)
 
 
 def test_refuses_state(tmp_path):

@@ -59,7 +59,7 @@ class _Body:
     """
 
     def __init__(self, function, parameters=()):
-        trace = graph.current_trace() or graph.Trace()
+        trace = graph.current_trace() or graph.Trace(None)
         with trace, trace.scope() as scope:
             self.structure = _to_tensors(function())
             outputs = [x.output for x in _flat(self.structure)]

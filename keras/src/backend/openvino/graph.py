@@ -390,9 +390,9 @@ class Trace:
     and nodes.
 
     Args:
-        operations: the `custom.Operations` that keep what is built; by
-            default operations in Python are never freed, for whoever takes
-            the graph may keep it.
+        operations: the `custom.Operations` that keep what is built, or `None`
+            where whoever takes the graph may keep it: operations in Python
+            are never freed then.
     """
 
     # Whether the graph is that of a model: it is to run where integers have 32
@@ -401,7 +401,7 @@ class Trace:
     # Whether dims that are not known are symbolic tensors to what is traced.
     symbolic_dims = False
 
-    def __init__(self, operations=None):
+    def __init__(self, operations):
         self.operations = operations
         self._scopes = [Scope()]
         # The body of a loop enters its trace again.

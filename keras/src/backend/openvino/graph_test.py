@@ -9,6 +9,7 @@ import openvino as ov
 import pytest
 
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.graph import Known
 from keras.src.backend.openvino.graph import Node
 from keras.src.backend.openvino.graph import Source
@@ -92,7 +93,7 @@ def test_halves_are_computed_in_float32_where_devices_do_not(half):
 
 def test_constants_share_memory_and_are_shared():
     array = np.arange(4, dtype="float32")
-    with Trace() as trace:
+    with Trace(Operations()) as trace:
         first = graph.shared_constant(array)
         again = graph.shared_constant(array)
         assert first.get_node().get_name() == again.get_node().get_name()
@@ -105,8 +106,8 @@ def test_constants_share_memory_and_are_shared():
 
 def test_traces_nest():
     assert graph.current_trace() is None
-    with Trace() as outer:
-        with Trace() as inner:
+    with Trace(Operations()) as outer:
+        with Trace(Operations()) as inner:
             assert graph.current_trace() is inner
         assert graph.current_trace() is outer
     assert graph.current_trace() is None

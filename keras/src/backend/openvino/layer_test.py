@@ -4,6 +4,7 @@ from keras.src import layers
 from keras.src import models
 from keras.src import ops
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.custom import Operations
 
 
 class Own(layers.Layer):
@@ -58,11 +59,11 @@ def test_what_is_no_change(change):
 
 def test_what_is_set_while_a_function_is_traced_is_no_change():
     layer = Own()
-    with graph.Trace():
+    with graph.Trace(Operations()):
         layer.factor = 5
     assert not changed_by(Own(), lambda layer: None)
     before = layer._last_change
-    with graph.Trace():
+    with graph.Trace(Operations()):
         layer.factor = 6
     assert layer._last_change == before and layer.factor == 6
 

@@ -6,6 +6,7 @@ import pytest
 import keras
 from keras.src import ops
 from keras.src.backend.openvino import math as ov_math
+from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.graph import Trace
 from keras.src.backend.openvino.tensor import symbolic
 from keras.src.backend.openvino.testing import both_ways
@@ -394,7 +395,7 @@ def test_stft_errors(arguments, error, message):
 
 
 def test_specs_of_unknown_lengths():
-    with Trace():
+    with Trace(Operations()):
         x = symbolic("float32", (None, None))
         real, imaginary = ov_math.stft(x, 16, 4, 16)
         assert real.shape == imaginary.shape == (None, None, 9)

@@ -9,6 +9,7 @@ import openvino as ov
 
 from keras.src import tree
 from keras.src.backend.openvino import device
+from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import from_pairs
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import to_array
@@ -20,8 +21,8 @@ from keras.src.backend.openvino.tensor import symbolic
 from keras.src.backend.openvino.tensor import value_of
 
 
-def _traced(function, arrays, dynamic):
-    with Trace():
+def _traced(function, arrays, dynamic, operations):
+    with Trace(operations):
         inputs = [
             symbolic(a.dtype.name, _known_dims(a.shape, dynamic))
             for a in arrays
@@ -40,7 +41,7 @@ def trace(function, *arrays, dynamic=True):
         dynamic: whether all dims are unknown to the trace, or a tuple of the
             axes that are.
     """
-    outputs, inputs = _traced(function, arrays, dynamic)
+    outputs, inputs = _traced(function, arrays, dynamic, None)
     return ov.Model([y for _, y in outputs], [x.get_node() for x in inputs])
 
 
@@ -61,8 +62,11 @@ def node_types(model):
 def run_compiled(function, *arrays, dynamic=True):
     """What `function` gives inside a model compiled for the CPU, as a list."""
     arrays = [value_of(convert_to_tensor(a)) for a in arrays]
-    outputs, inputs = _traced(function, arrays, dynamic)
-    executable = device.compile_model([y for _, y in outputs], inputs)
+    operations = Operations()
+    outputs, inputs = _traced(function, arrays, dynamic, operations)
+    executable = device.compile_model(
+        [y for _, y in outputs], inputs, operations=operations
+    )
     tensors = list(map(to_ov_tensor, arrays))
     results = same_each_time(lambda: list(map(to_array, executable(tensors))))
     return [
