@@ -19,6 +19,7 @@ pytest.importorskip("jax")
 import keras
 from integration_tests.differential import chains
 from integration_tests.differential import derivatives
+from integration_tests.differential import empties
 from integration_tests.differential import evaluations
 from integration_tests.differential import harness
 from integration_tests.differential import layers
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.skipif(
 
 OPS = "integration_tests.differential.ops"
 DERIVATIVES = "integration_tests.differential.derivatives"
+EMPTIES = "integration_tests.differential.empties"
 EVALUATIONS = "integration_tests.differential.evaluations"
 MODELS = "integration_tests.differential.models"
 CHAINS = "integration_tests.differential.chains"
@@ -92,6 +94,13 @@ def test_chains():
 def test_models():
     cases = harness.draw(models.SPECS, 60, seed=0)
     findings = harness.find(MODELS, models.SPECS, cases)
+    assert not findings, "\n" + harness.report(findings)
+
+
+def test_empties():
+    specs = dict(list(empties.SPECS.items())[::6])
+    cases = harness.draw(specs, len(specs), seed=0)
+    findings = harness.find(EMPTIES, specs, cases)
     assert not findings, "\n" + harness.report(findings)
 
 

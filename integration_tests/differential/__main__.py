@@ -16,6 +16,7 @@ TABLES = {
         "models",
         "derivatives",
         "evaluations",
+        "empties",
     )
 }
 BATCH = 500

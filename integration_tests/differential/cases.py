@@ -66,6 +66,8 @@ class Spec(NamedTuple):
         check: instead of comparing values: takes the arrays of the case and
             the results and returns whether these are right. For results that
             are not unique.
+        may_raise: whether an error is right too where NumPy gives a result
+            and JAX an error.
         weight: how many times as many cases as usual.
     """
 
@@ -78,6 +80,7 @@ class Spec(NamedTuple):
     spread: bool = False
     only_eager: str = ""
     check: Callable | None = None
+    may_raise: bool = False
     weight: float = 1
 
 

@@ -89,6 +89,8 @@ def judge(spec, case, mode, outcome, references, usable):
         return None
     got = outcome.arrays
     if got is None:
+        if spec.may_raise and references[0].arrays is None:
+            return None
         return Finding(case, mode, "error", outcome.error, [], usable)
     differences = [differ(spec, case, mode, got, y) for y in usable]
     if spec.check and mode == "eager":

@@ -335,7 +335,8 @@ def col2im(x, size, kernel, strides, dilations, pads_begin, pads_end):
         (n - (k - 1) * d - 1) // s + 1
         for n, k, d, s in zip(padded, kernel, dilations, strides)
     ]
-    parts = x.reshape(x.shape[:-2] + (-1, *kernel, *blocks))
+    channels = x.shape[-2] // math.prod(kernel)
+    parts = x.reshape(x.shape[:-2] + (channels, *kernel, *blocks))
     result = np.zeros(parts.shape[:-4] + tuple(padded), x.dtype)
     for tap in np.ndindex(*kernel):
         places = tuple(

@@ -327,9 +327,17 @@ def _pool(type, x, pool_size, strides, padding, data_format, **attributes):
     kernel = _per_dim(pool_size, dims, "pool_size")
     strides = kernel if strides is None else _per_dim(strides, dims, "strides")
     x = _channels_first(x, data_format)
+    batch, channels, *places = dims_of(x)
+    if 0 in x.shape[2:]:  # OpenVINO pools something only.
+        reach = kernel if padding == "valid" else (1,) * dims
+        places = [
+            0 if n == 0 else (n - k) // s + 1
+            for n, k, s in zip(places, reach, strides)
+        ]
+        pooled = numpy.zeros((batch, channels, *places), x.dtype)
+        return _restored(pooled, data_format)
     is_empty = 0 in x.shape[:2]
-    if is_empty:  # OpenVINO pools something only.
-        batch, channels, *places = dims_of(x)
+    if is_empty:
         x = numpy.zeros((1, 1, *places), x.dtype)
     pooled = apply(
         type,
@@ -479,6 +487,16 @@ def _convolve(
     x = _channels_first(x, data_format)
     if auto_pad == "valid":
         _check_not_empty(x.shape[2:], kernel_size, dilations)
+    if 0 in x.shape[2:] and None not in weights.shape:
+        # OpenVINO slides kernels over something only.
+        batch, _, *sizes = dims_of(x)
+        filters = math.prod(weights.shape[: -dims - 1])
+        if auto_pad == "valid":
+            reach = _reach(kernel_size, dilations)
+            sizes = [n - r + 1 if n != 0 else 0 for n, r in zip(sizes, reach)]
+        places = [-(-n // s) for n, s in zip(sizes, strides)]
+        result = numpy.zeros((batch, filters, *places), x.dtype)
+        return _restored(result, data_format)
     result = _in_floats(
         type,
         x,
@@ -492,9 +510,14 @@ def _convolve(
     return _restored(result, data_format)
 
 
+def _reach(kernel_size, dilations):
+    """How many places a kernel spans in each dim that is known."""
+    return [n and (n - 1) * d + 1 for n, d in zip(kernel_size, dilations)]
+
+
 def _check_not_empty(sizes, kernel_size, dilations):
-    for size, width, dilation in zip(sizes, kernel_size, dilations):
-        if None not in (size, width) and size < (width - 1) * dilation + 1:
+    for size, reach in zip(sizes, _reach(kernel_size, dilations)):
+        if size and reach and size < reach:
             raise ValueError(
                 "The convolution operation resulted in an empty output: the "
                 f"input's spatial dims {tuple(sizes)} are smaller than the "
@@ -533,12 +556,27 @@ def conv_transpose(
     )
     # (..., out, in) -> (in, out, ...)
     weights = apply("Transpose", kernel, (dims + 1, dims, *range(dims)))
+    strides = _per_dim(strides, dims, "strides")
+    dilations = _per_dim(dilation_rate, dims, "dilation_rate")
+    x = _channels_first(x, data_format)
+    if 0 in x.shape[2:] and None not in kernel.shape:
+        # The CPU plugin makes a place where there is none.
+        batch, _, *sizes = dims_of(x)
+        reach = _reach(kernel.shape[:dims], dilations)
+        places = [
+            (n - 1) * stride + width - before - after
+            for n, stride, width, (before, after) in zip(
+                sizes, strides, reach, crops
+            )
+        ]
+        result = numpy.zeros((batch, weights.shape[1], *places), x.dtype)
+        return _restored(result, data_format)
     result = _in_floats(
         "ConvolutionBackpropData",
-        _channels_first(x, data_format),
+        x,
         weights,
-        strides=_per_dim(strides, dims, "strides"),
-        dilations=_per_dim(dilation_rate, dims, "dilation_rate"),
+        strides=strides,
+        dilations=dilations,
         pads_begin=tuple(before for before, _ in crops),
         pads_end=tuple(max(after, 0) for _, after in crops),
         output_padding=tuple(max(-after, 0) for _, after in crops),
@@ -803,6 +841,11 @@ def dot_product_attention(
         apply("Transpose", cast(x, compute_dtype), (0, 2, 1, 3))
         for x in (query, key, value)
     )
+    if key.shape[2] == 0:
+        # Of no keys the CPU plugin leaves memory as it was.
+        batch, heads, length, _ = dims_of(query)
+        size = dims_of(value)[3]
+        return numpy.zeros((batch, length, heads, size), dtype)
     heads = query.shape[1]
     key, value = (_for_each_head(x, heads) for x in (key, value))
     if scale is None:

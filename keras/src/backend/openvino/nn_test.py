@@ -332,6 +332,90 @@ class TestConvolutions:
         result = run_compiled(lambda x: nn.conv(x, kernel), empty)[0]
         assert result.shape == (0, 6, 5)
 
+    @pytest.mark.parametrize("dilation_rate", [1, 2])
+    @pytest.mark.parametrize(
+        "padding,strides,expected",
+        [
+            ("same", 1, (6, 0)),
+            ("same", 2, (3, 0)),
+            ("valid", 1, (4, 0)),
+            ("valid", 2, (2, 0)),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "op,kernel_shape",
+        [
+            (nn.conv, (3, 3, 4, 2)),
+            (nn.conv, (3, 3, 2, 2)),
+            (nn.depthwise_conv, (3, 3, 4, 2)),
+        ],
+    )
+    def test_conv_along_no_places(
+        self, op, kernel_shape, padding, strides, expected, dilation_rate
+    ):
+        if padding == "valid" and dilation_rate == 2:
+            expected = ({1: 2, 2: 1}[strides], 0)
+        kernel = np.ones(kernel_shape, "float32")
+        filters = 8 if op is nn.depthwise_conv else 2
+
+        def call(x):
+            return op(x, kernel, strides, padding, None, dilation_rate)
+
+        for batch in (0, 2):
+            x = np.zeros((batch, 6, 0, 4), "float32")
+            shape = (batch, *expected, filters)
+            assert np.asarray(call(x)).shape == shape
+            result = run_compiled(call, x, dynamic=(0,))[0]
+            assert result.shape == shape
+
+    @pytest.mark.parametrize("pool", [nn.max_pool, nn.average_pool])
+    @pytest.mark.parametrize(
+        "padding,expected", [("same", (4, 0)), ("valid", (3, 0))]
+    )
+    def test_pooling_along_no_places(self, pool, padding, expected):
+        for batch in (0, 3):
+            x = np.zeros((batch, 7, 0, 2), "float32")
+            shape = (batch, *expected, 2)
+            assert np.asarray(pool(x, 3, 2, padding)).shape == shape
+            result = run_compiled(
+                lambda x: pool(x, 3, 2, padding), x, dynamic=(0,)
+            )[0]
+            assert result.shape == shape
+
+    def test_attention_to_no_keys_is_zero(self):
+        query = np.ones((2, 3, 4, 5), "float32")
+        key, value = np.ones((2, 0, 4, 5)), np.ones((2, 0, 4, 6))
+        arrays = query, key.astype("float32"), value.astype("float32")
+        expected = np.zeros((2, 3, 4, 6), "float32")
+        eager = nn.dot_product_attention(*arrays)
+        np.testing.assert_array_equal(np.asarray(eager), expected)
+        result = run_compiled(nn.dot_product_attention, *arrays, dynamic=(0,))[
+            0
+        ]
+        np.testing.assert_array_equal(result, expected)
+
+    def test_fold_of_an_empty_batch(self):
+        x = np.zeros((0, 8, 16), "float32")
+        assert np.asarray(nn.fold(x, (5, 5), 2)).shape == (0, 2, 5, 5)
+
+    @pytest.mark.parametrize("padding", ["same", "valid"])
+    @pytest.mark.parametrize("size", [1, 3])
+    @pytest.mark.parametrize("strides", [1, 2])
+    def test_conv_transpose_along_no_places(self, padding, size, strides):
+        kernel = np.ones((size, size, 3, 4), "float32")
+        more = max(size - strides, 0) if padding == "valid" else 0
+
+        def call(x):
+            return nn.conv_transpose(x, kernel, strides, padding)
+
+        for batch in (0, 2):
+            x = np.zeros((batch, 6, 0, 4), "float32")
+            shape = (batch, 6 * strides + more, more, 3)
+            assert np.asarray(call(x)).shape == shape
+            result = run_compiled(call, x, dynamic=(0,))[0]
+            assert result.shape == shape
+            assert not result.any()
+
     def test_errors(self):
         kernel = np.ones((3, 3, 2), "float32")
         with pytest.raises(ValueError, match="empty output"):
