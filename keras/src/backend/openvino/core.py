@@ -127,10 +127,10 @@ def standardize_shape(shape):
 def compute_output_spec(fn, *args, **kwargs):
     """The `KerasTensor`s that `fn` gives for `KerasTensor`s.
 
-    `fn` is traced on symbolic tensors, unknown dims dynamic; nothing is
-    computed.
+    `fn` is traced on symbolic tensors, as by `jit`; nothing is computed.
     """
     trace = Trace(Operations())
+    trace.symbolic_dims = True
     with StatelessScope(), SymbolicScope(), trace:
         args, kwargs = tree.map_structure(_to_symbolic, (args, kwargs))
         return tree.map_structure(_to_keras_tensor, fn(*args, **kwargs))

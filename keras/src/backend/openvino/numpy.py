@@ -41,6 +41,7 @@ from keras.src.backend.openvino.dtypes import part_dtype
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
 from keras.src.backend.openvino.errors import blaming
+from keras.src.backend.openvino.layout import port_of
 from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
@@ -2294,7 +2295,36 @@ def reshape(x, newshape):
         shape = _resolved(x.shape, shape)
         if shape == x.shape:
             return x
-    return apply("Reshape", x, shape, special_zero=False)
+    kept = _kept_dims(x, shape)
+    if kept:
+        shape = [0 if i in kept else dim for i, dim in enumerate(shape)]
+    return apply("Reshape", x, shape, special_zero=bool(kept))
+
+
+def _kept_dims(x, shape):
+    """The axes of a target shape with symbolic dims that stay as they are.
+
+    Where OpenVINO is told, it finds the size of a dim of -1 beside them.
+    """
+    if shape.__class__ is not list or not is_symbolic(x):
+        return ()
+    if builtins.any(dim.__class__ is int and dim == 0 for dim in shape):
+        return ()
+    return [axis for axis, dim in enumerate(shape) if _is_dim(dim, x, axis)]
+
+
+def _is_dim(dim, x, axis):
+    """Whether `dim` is what `x.shape[axis]` gives of a symbolic tensor."""
+    gather = dim.output.get_node() if is_symbolic(dim) else None
+    if gather is None or gather.get_type_name() != "Gather":
+        return False
+    shape_of, index = (gather.input_value(i).get_node() for i in range(2))
+    return (
+        shape_of.get_type_name() == "ShapeOf"
+        and port_of(shape_of.input_value(0)) == port_of(x.output)
+        and index.get_type_name() == "Constant"
+        and index.data.tolist() == axis
+    )
 
 
 def _resolved(old, new):

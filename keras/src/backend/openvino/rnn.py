@@ -34,7 +34,9 @@ def rnn(
         initial_states: the states before the first step, nested.
         go_backwards: whether the last step comes first.
         mask: boolean tensor of shape `(batch, time)`; where it is false,
-            states stay as they are and the output is the previous one.
+            states stay as they are, and so does the output: it is the first
+            state, by convention the same, or where steps are unrolled the
+            previous output, 0 before the first.
         constants: tensors that are passed to each step.
         unroll: whether to lay the steps out in the graph, which needs their
             number, instead of a loop.
@@ -51,15 +53,16 @@ def rnn(
     if mask is not None:
         xs["mask"] = cast(mask, "bool")
     if not (constants or time_major):
-        result = _as_sequence(
+        ran = _as_sequence(
             step_function,
             xs,
             initial_states,
             go_backwards,
+            unroll,
             zero_output_for_mask,
         )
-        if result is not None:
-            outputs, states = result
+        if ran is not None:
+            outputs, states = ran
             last_output = outputs[:, -1]
             if not return_all_outputs:
                 outputs = outputs[:, -1:]
@@ -69,7 +72,7 @@ def rnn(
     if go_backwards:
         xs = tree.map_structure(lambda x: x[::-1], xs)
 
-    def step(states, x):
+    def step(states, x, previous=None):
         output, new_states = step_function(
             x["inputs"], tuple(states) + tuple(constants or ())
         )
@@ -77,8 +80,8 @@ def rnn(
         if mask is not None:
             keep = x["mask"]
             if zero_output_for_mask:
-                previous = zeros_like(output)
-            else:
+                previous = 0
+            elif previous is None:
                 previous = _previous_output(states)
             output = _where(keep, output, previous)
             new_states = tree.map_structure(
@@ -98,7 +101,7 @@ def rnn(
     return last_output, outputs, states
 
 
-def _as_sequence(step_function, xs, states, go_backwards, zero_output):
+def _as_sequence(step_function, xs, states, go_backwards, unroll, zero_output):
     """The outputs and states by one operation; `None` where none does it."""
     x, mask = xs["inputs"], xs.get("mask")
     if recording.state.recorders or not is_symbolic(x):
@@ -117,7 +120,13 @@ def _as_sequence(step_function, xs, states, go_backwards, zero_output):
         return result
     if mask.ndim != 2:
         return None
-    return sequences.run_masked(cell, x, states, weights, mask, zero_output)
+    before = zeros_like(states[0]) if unroll else states[0]
+    outputs, states = sequences.run_masked(
+        cell, x, states, weights, mask, before
+    )
+    if zero_output:
+        outputs = _where(mask, outputs, 0)
+    return outputs, states
 
 
 def _previous_output(states):
@@ -127,7 +136,7 @@ def _previous_output(states):
 
 
 def _where(keep, new, old):
-    """`new` where `keep` of shape `(batch,)` or `(batch, 1)`, else `old`."""
+    """`new` where `keep`, of its first dims, else `old`."""
     added = tuple(range(keep.ndim, new.ndim))
     if added:
         keep = apply("Unsqueeze", keep, added)
@@ -138,10 +147,10 @@ def _unrolled(step, states, xs):
     steps = known_dim(tree.flatten(xs)[0], 0, "rnn")
     if not steps:
         raise ValueError("Unrolling requires a fixed number of timesteps.")
-    outputs = []
+    outputs, output = [], 0
     for i in range(steps):
         x = tree.map_structure(lambda x: x[i], xs)
-        states, output = step(states, x)
+        states, output = step(states, x, output)
         outputs.append(output)
     return states, control_flow.stacked(outputs)
 

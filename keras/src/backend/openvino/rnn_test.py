@@ -29,7 +29,7 @@ def cell(module):
     return step
 
 
-def in_numpy(x, states, *, go_backwards, mask, constants, zero_output):
+def in_numpy(x, states, *, go_backwards, mask, constants, zero_output, unroll):
     """The last output, all outputs and the states, batch first."""
     step, outputs = cell(np), []
     times = range(x.shape[1])
@@ -37,7 +37,12 @@ def in_numpy(x, states, *, go_backwards, mask, constants, zero_output):
         output, new = step(x[:, t], (*states, *constants))
         if mask is not None:
             keep = mask[:, t, None]
-            otherwise = np.zeros_like(output) if zero_output else states[0]
+            if zero_output:
+                otherwise = np.zeros_like(output)
+            elif unroll:
+                otherwise = outputs[-1] if outputs else np.zeros_like(output)
+            else:
+                otherwise = states[0]
             output = np.where(keep, output, otherwise)
             new = [np.where(keep, a, b) for a, b in zip(new, states)]
         states = new
@@ -58,6 +63,7 @@ def test_as_a_loop(unroll, go_backwards, mask, zero_output, constants):
         mask=mask,
         constants=constants,
         zero_output=zero_output,
+        unroll=unroll,
     )
 
     def run(x, *states):

@@ -9,7 +9,6 @@ by a tape.
 import typing
 
 from keras.src import activations
-from keras.src.backend.openvino.common import like
 from keras.src.backend.openvino.numpy import arange
 from keras.src.backend.openvino.numpy import broadcast_to
 from keras.src.backend.openvino.numpy import concatenate
@@ -232,16 +231,16 @@ def _bias(cell, weights, units):
     return concatenate([both, own[2 * units :], recurrent[2 * units :]])
 
 
-def run_masked(cell, x, states, weights, mask, zero_output):
+def run_masked(cell, x, states, weights, mask, before):
     """As `run`, where masked steps change nothing, for one direction.
 
     The steps that count come first, in their order. What follows them is not
     looked at, but for the carry of an LSTM, which it holds.
 
     Args:
-        mask: boolean tensor of shape `(batch, time)`.
-        zero_output: whether the output of a masked step is 0; the previous
-            one otherwise.
+        mask: boolean tensor of shape `(batch, time)`. The output of a masked
+            step is the previous one.
+        before: that before the first step, `(batch, units)`.
 
     Returns:
         The outputs, and a list of the states.
@@ -263,11 +262,10 @@ def run_masked(cell, x, states, weights, mask, zero_output):
     x = pad(x, [(0, 0), (0, 1), (0, 0)], constant_values=1)
     x = apply("Gather", x, places, 1, batch_dims=1)
     ((outputs, last),) = run(cell, x, [states], [weights])
-    outputs = concatenate([expand_dims(states[0], 1), outputs], axis=1)
+    outputs = concatenate([expand_dims(before, 1), outputs], axis=1)
     outputs = apply("Gather", outputs, counts, 1, batch_dims=1)
-    last[0] = outputs[:, -1]
-    if zero_output:
-        outputs = where(expand_dims(mask, -1), outputs, like(0, outputs))
+    has_any = expand_dims(counts[:, -1] > 0, -1)
+    last[0] = where(has_any, outputs[:, -1], states[0])
     return outputs, last
 
 

@@ -74,6 +74,24 @@ def test_as_the_cell_step_by_step(name, mask, specs):
 
 
 @pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("unroll", [False, True])
+def test_masked_steps_before_the_first_that_counts(name, unroll):
+    create, arguments, _ = LAYERS[name]
+    layer = built(create, **arguments, return_sequences=True, unroll=unroll)
+    state = normal(BATCH, UNITS, seed=9)
+    states = [state] * (2 if create is layers.LSTM else 1)
+
+    def call(x, mask):
+        return layer(x, mask=mask, initial_state=states)
+
+    expected = call(INPUTS, MASK)
+    # What is before the first is 0 where Keras on JAX unrolls.
+    first = np.zeros((2, UNITS)) if unroll else state[1:]
+    np.testing.assert_array_equal(expected[0][1:, 0], first)
+    compare(jit(call)(INPUTS, MASK), expected, 2e-6)
+
+
+@pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("mask", [None, MASK], ids=["all", "masked"])
 def test_in_halves(name, policy, mask):

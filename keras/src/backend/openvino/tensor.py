@@ -334,17 +334,18 @@ def traced_module():
     return sys._getframe(2).f_globals.get("__name__", "")
 
 
-# The modules to which a dim that is not known is `None`: the backend, what
-# prints shapes, and layers that compare known dims only to refuse arguments.
-# Any other would, by asking `x.shape[1] is None`, take a branch that it does
-# not take with arrays, and that need not give the same numbers. With a
-# symbolic tensor it takes the same branch; where it needs the number, that is
-# an error, and it is traced again with the size known.
+# To these modules a dim that is not known is `None`: the backend, what prints
+# shapes, and what compares known dims only to refuse arguments. All other code
+# gets a 0-d symbolic tensor, so that `if x.shape[1] is None` takes the branch
+# that it takes with arrays; where it needs the number, that is an error, and it
+# is traced again with the size known.
 _KNOWS_NONE = (
     "keras.src.backend.",
     "keras.src.layers.activations.softmax",
     "keras.src.layers.merging.dot",
     "keras.src.layers.reshaping.",
+    "keras.src.losses.",
+    "keras.src.ops.math",
     "keras.src.ops.nn",
     "keras.src.utils.traceback_utils",
 )
