@@ -139,8 +139,9 @@ def input_leaves(structure, key=None):
 
 
 def output_names(model, outputs):
+    functional = getattr(model, "_functional", None) or model  # a Sequential's
     defaults = itertools.chain(
-        getattr(model, "output_names", ()), itertools.repeat("output")
+        getattr(functional, "output_names", ()), itertools.repeat("output")
     )
     return [
         next((key for key in reversed(path) if isinstance(key, str)), default)

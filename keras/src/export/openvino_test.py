@@ -356,6 +356,15 @@ def test_names_of_nested_outputs(tmp_path):
     assert names(compiled.outputs) == ["one", "pair", "pair_1"]
 
 
+def test_a_sequential_model_has_the_names_of_its_functional_one(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((2,), name="x"), layers.Dense(3, name="head")]
+    )
+    compiled = check(model, tmp_path, *batches(2))
+    assert names(compiled.inputs) == ["x"]
+    assert names(compiled.outputs) == ["head"]
+
+
 @pytest.mark.parametrize("format", ["tf_saved_model", "litert", "torch"])
 def test_formats_of_other_backends(format, tmp_path):
     with pytest.raises(ValueError, match="(?i)tensorflow|torch"):

@@ -3,11 +3,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from keras.src import layers
 from keras.src import ops
 from keras.src.backend.openvino.core import Variable
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.testing import run_compiled
+from keras.src.models import Model
 
 DTYPES = [
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"),
@@ -181,6 +183,33 @@ def test_windows_that_do_not_fit_are_errors():
         ops.slice_update(x, [0, 0], np.zeros((3, 1)))
     with pytest.raises(ValueError, match="start and a size for each axis"):
         ops.slice_update(x, [0], np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize(
+    "function, shape",
+    [
+        (lambda x: ops.reshape(x, (x.shape[0], 6, 2)), (None, 6, 2)),
+        (lambda x: ops.reshape(x, (x.shape[0], -1)), (None, 12)),
+        (lambda x: ops.reshape(x, (-1, x.shape[1] * 4)), (None, 12)),
+        (lambda x: ops.reshape(x, (1, x.shape[0], -1)), (1, None, None)),
+        (lambda x: ops.zeros((x.shape[0],) + x.shape[1:]), (None, 3, 4)),
+        (lambda x: ops.broadcast_to(x[:1], x.shape), (None, 3, 4)),
+        (lambda x: ops.expand_dims(ops.arange(x.shape[0]), 1), (None, 1)),
+        (lambda x: x / x.shape[0], (None, 3, 4)),
+        (lambda x: x * ops.prod(x.shape), (None, 3, 4)),
+        (lambda x: x[: x.shape[0] // 2], (None, 3, 4)),
+    ],
+)
+def test_models_are_built_of_layers_that_ask_for_dims(function, shape):
+    class Own(layers.Layer):
+        def call(self, x):
+            return function(x)
+
+    inputs = layers.Input((3, 4))
+    model = Model(inputs, Own()(inputs))
+    assert model.output_shape == shape
+    x = np.arange(24, dtype="float32").reshape(2, 3, 4)
+    np.testing.assert_allclose(model.predict_on_batch(x), function(x))
 
 
 @pytest.mark.parametrize("reduction", [None, "add", "max", "min", "mul"])

@@ -308,4 +308,7 @@ def _joined(parts):
     """One structure of the arrays of all `parts`, batch after batch."""
     if len(parts) == 1:
         return parts[0]
-    return tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+    return tree.map_structure(
+        lambda *arrays: None if arrays[0] is None else np.concatenate(arrays),
+        *parts,
+    )

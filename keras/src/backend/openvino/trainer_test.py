@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras.src import layers
+from keras.src import metrics
 from keras.src import models
 from keras.src import ops
 from keras.src.backend.common.global_state import clear_session
@@ -236,6 +237,66 @@ def test_what_runs_sets_is_no_change():
     assert len(traces) == count
     model.layers[0].scale = 3.0
     np.testing.assert_array_equal(model.predict(x, verbose=0), 3 * x)
+
+
+LOSSES = (
+    "binary_crossentropy binary_focal_crossentropy categorical_crossentropy "
+    "categorical_focal_crossentropy categorical_hinge cosine_similarity dice "
+    "hinge huber kl_divergence log_cosh mean_absolute_error "
+    "mean_absolute_percentage_error mean_squared_error "
+    "mean_squared_logarithmic_error poisson squared_hinge tversky"
+).split()
+METRICS = (
+    "AUC BinaryAccuracy CategoricalAccuracy CosineSimilarity F1Score "
+    "FalseNegatives FalsePositives Hinge KLDivergence MeanSquaredError "
+    "OneHotIoU OneHotMeanIoU Poisson Precision R2Score Recall "
+    "RootMeanSquaredError TopKCategoricalAccuracy TrueNegatives TruePositives"
+).split()
+
+
+def arguments_of(metric):
+    if metric.startswith("OneHot"):
+        return {"num_classes": 3} | (
+            {"target_class_ids": [0]} if metric == "OneHotIoU" else {}
+        )
+    return {}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_one_model_evaluates_batches_of_any_size(loss):
+    evaluate_sizes(loss, [])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_one_model_measures_batches_of_any_size(metric):
+    create = getattr(metrics, metric)
+    evaluate_sizes("mean_squared_error", [create(**arguments_of(metric))])
+
+
+def evaluate_sizes(loss, metrics):
+    traces = []
+    model = models.Sequential([layers.Input((3,)), Counting(traces)])
+    model.compile(loss=loss, metrics=metrics)
+    for size in (1, 2, 3, 5):
+        x = np.random.default_rng(size).dirichlet(ones(3), size)
+        y = np.eye(3, dtype="float32")[np.arange(size) % 3]
+        weights = ones(size)
+        model.evaluate(x, y, sample_weight=weights, verbose=0)
+        if size == 1:
+            count = len(traces)
+    assert len(traces) == count
+
+
+def test_outputs_that_are_none():
+    class Half(models.Model):
+        def call(self, x):
+            return {"doubled": 2 * x, "none": None}
+
+    x = ones(10, 2)
+    for batch_size in (4, 16):
+        result = Half().predict(x, batch_size=batch_size, verbose=0)
+        assert result["none"] is None
+        np.testing.assert_array_equal(result["doubled"], 2 * x)
 
 
 def test_all_weights_are_set_at_once_for_other_threads():

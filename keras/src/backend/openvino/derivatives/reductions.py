@@ -78,7 +78,8 @@ def _prod(gradient, y, x, axes):
     order = (*rest, *axes)
     moved = ops.transpose(x, order)
     dims = [dims_of(x)[axis] for axis in rest]
-    flat = ops.reshape(moved, (*dims, -1))
+    number = ops.prod([dims_of(x)[axis] for axis in axes], dtype="int32")
+    flat = ops.reshape(moved, (*dims, number))
     others = _product_before(flat) * ops.flip(
         _product_before(ops.flip(flat, -1)), -1
     )
