@@ -362,6 +362,14 @@ def test_jvp_takes_tangents_like_the_primals(tangent):
         jvp(ops.sin, [x], [tangent])
 
 
+@pytest.mark.parametrize("shape, axis", [((3, 0), 1), ((0, 3), 1), ((3, 0), 0)])
+def test_products_of_nothing(shape, axis):
+    x = convert_to_tensor(np.ones(shape, "float32"))
+    value, tangent = jvp(lambda x: ops.prod(x, axis=axis), [x], [x])
+    np.testing.assert_array_equal(value, np.prod(x, axis=axis))
+    np.testing.assert_array_equal(tangent, 0 * np.prod(x, axis=axis))
+
+
 @pytest.mark.parametrize("zeros", [(), (0,), (1,), (0, 1)])
 def test_products_of_scattered_zeros(zeros):
     # Of what a product depends on linearly, a difference is the derivative.
