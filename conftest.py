@@ -36,7 +36,7 @@ def skip_if_backend(backend, reason):
     """The mark that tests of the release import from here."""
     return pytest.mark.skipif(
         # What they skip on OpenVINO alone is what this backend is to mend.
-        backend == BACKEND != "openvino",
+        backend == BACKEND and BACKEND != "openvino",
         reason=reason,
     )
 
@@ -48,12 +48,11 @@ def is_honoured(mark):
 
 
 def is_ours_to_mend(reason):
-    """Whether a test is to run in spite of the reason that it has not to.
+    """Whether to run a test although it is marked to be skipped.
 
-    It is if the reason is what OpenVINO lacks; also where the reason names
-    other backends too, because it is no better for what NumPy lacks. It is not
-    if the test asks the backend itself, by its flags `SUPPORTS_SPARSE_TENSORS`
-    and such.
+    That is where the reason is what OpenVINO lacks, alone or among other
+    backends. A test that asks the backend itself, by its flags
+    `SUPPORTS_SPARSE_TENSORS` and such, stays skipped.
     """
     reason = reason.lower()
     return "openvino" in reason and not any(

@@ -4,7 +4,7 @@ Cases are drawn at random.
 
 The longer run, with other cases for every seed, is
 
-    python -m integration_tests.differential --cases 20000 --seed 7
+    python -m integration_tests.differential --cases 6700 --seed 7
 
 which prints the differences by op or layer with the least call that shows each.
 """

@@ -1,3 +1,9 @@
+"""The OpenVINO backend.
+
+Its modules register node types and their derivatives as they are imported, and
+`indexing` and `operators` give tensors `x[...]` and `x + y`.
+"""
+
 from keras.src.backend.common.name_scope import name_scope
 from keras.src.backend.openvino import complex
 from keras.src.backend.openvino import core

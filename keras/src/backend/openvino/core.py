@@ -54,8 +54,9 @@ IS_THREAD_SAFE = True
 class Variable(KerasVariable):
     """A variable whose value compiled functions may share.
 
-    Assigning binds a new value and never writes into the old one; `version`
-    counts the assignments, so that whoever compiled the value in can tell.
+    Assigning binds a new value and never writes into the old one. `version` is
+    the number of its last assignment among all of the process, so that whoever
+    compiled the value in can tell.
     """
 
     version = 0

@@ -25,10 +25,10 @@ from keras.src.backend.openvino.registry import find
 class Operations:
     """Keeps the operations of a graph, and their copies in compiled models.
 
-    The runtime calls an operation's Python object and does not keep it: it
-    keeps what the operation gives it to keep, and an operation that gives
-    itself is never freed, nor are the weights that lead to it. Here they live
-    as long as this object, which the compiled model holds.
+    The runtime calls the Python object of an operation, and does not keep it
+    alive. If the object passed itself to `super().__init__`, it would never be
+    freed, nor the weights that lead to it. Here they live as long as this
+    object, which the compiled model holds.
     """
 
     # More than the threads that infer at once.

@@ -31,7 +31,7 @@ PROPERTIES = {
 # The CPU plugin compiles kernels for each shape that it meets, some 0.1 MB
 # each, and keeps 5,000 in each model, and oneDNN within it 1,024 in a process.
 # A transformer's block that saw 200 lengths held 118 MB, with these 47 MB.
-# Models that come back to more shapes than that compile their kernels again.
+# A model that goes through more shapes in turns compiles its kernels again.
 KERNELS_OF_MODEL = 64
 KERNELS_OF_PROCESS = 100
 

@@ -1,8 +1,8 @@
 """Graphs: nodes that are not computed yet, and their OpenVINO counterparts.
 
-Every OpenVINO node of this backend is built here (`build`), so that there is
-one place for what holds for each node type. Only those with bodies, `If` and
-`Loop`, are built in `control_flow`.
+Every operation of OpenVINO is built here (`build`), so that there is one place
+for what holds for each node type. Only those with bodies, `If` and `Loop`, are
+built in `control_flow`.
 """
 
 import contextlib

@@ -27,7 +27,7 @@ class OpenvinoLayer:
     def __setattr__(self, name, value):
         is_new = not _is_same(self.__dict__.get(name, self), value)
         super().__setattr__(name, value)
-        # A property is not there; what it sets is.
+        # Of a property, the attribute that it sets is in `__dict__`.
         if is_new and name in self.__dict__ and name not in _RUN_STATE:
             self._note_change()
 
