@@ -19,6 +19,7 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import recording
+from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.errors import blaming
@@ -598,9 +599,7 @@ def _scan_length(xs, length):
 
 
 def _slice_of(xs, i):
-    return tree.map_structure(
-        lambda x: None if x is None else apply("Gather", x, i, 0), xs
-    )
+    return tree.map_structure(lambda x: None if x is None else x[i], xs)
 
 
 def stacked(structures):
@@ -759,5 +758,6 @@ def _strided(x, axis, start, stop, step):
 def _interleaved(even, odd, axis, count):
     joined = apply("Concat", *promote(even, odd), axis=axis)
     half = (count + 1) // 2
-    order = [i // 2 + half * (i % 2) for i in range(count)]
-    return apply("Gather", joined, tuple(order), axis)
+    places = np.arange(count, dtype=np.int32)
+    order = convert_to_tensor(places // 2 + half * (places % 2))
+    return gather(joined, order, axis)

@@ -1,4 +1,6 @@
+import gc
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -180,6 +182,49 @@ def test_associative_scan(count, reverse):
         [expected],
         dynamic=False,
     )
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda x: ops.scan(lambda carry, row: (carry + row, row), x[0], x)[1],
+        lambda x: ops.map(lambda row: row * 2, x),
+        lambda x: ops.stack(ops.unstack(x)),
+        lambda x: ops.stack(ops.unstack(x, axis=1), axis=1),
+    ],
+)
+def test_the_steps_of_a_loop_are_one_structure(op, known):
+    x = ops.convert_to_tensor(normal(100, 100))
+    tensor.infer.cache_clear()
+    np.asarray(op(x if known else x * 2))
+    assert tensor.infer.cache_info().misses < 20
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda x: ops.associative_scan(lambda a, b: a + b, x),
+        lambda x: ops.split(x, np.arange(1, len(x)))[0],
+        lambda x: ops.map(lambda row: row, x),
+    ],
+)
+def test_long_inputs_are_not_remembered(op):
+    def run():
+        for length in range(5000, 5005):
+            np.asarray(op(np.ones(length, "float32")))
+
+    run()
+    gc.collect()
+    tensor.infer.cache_clear()
+    tensor._remembered_integers.cache_clear()
+    tracemalloc.start()
+    run()
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # An array of one length alone has 40 KB.
+    assert held < 300_000
 
 
 def test_slices_move_to_where_they_fit():

@@ -1,5 +1,7 @@
 """What Keras asks of a backend beside its ops: variables, tensors, tracing."""
 
+import builtins
+
 import numpy as np
 
 from keras.src import tree
@@ -366,7 +368,8 @@ def unstack(x, num=None, axis=0):
             f"`unstack` with num={num} takes a dim of as many. Received: "
             f"shape={x.shape}, axis={axis}"
         )
-    return [apply("Gather", x, i, axis) for i in range(size)]
+    before = (builtins.slice(None),) * axis
+    return [x[(*before, i)] for i in range(size)]
 
 
 class custom_gradient:

@@ -396,10 +396,13 @@ def apply(type, *inputs, **attributes):
     if recording.state.recorders:
         return _apply_recorded(type, inputs, attributes)
     operands, specs = [], []
+    size = len(inputs)
     for x in inputs:
         if x.__class__ is not OpenVINOKerasTensor:
             x = _constant_input(x)
             if x.__class__ is not OpenVINOKerasTensor:
+                if x.__class__ is tuple:
+                    size += len(x)
                 operands.append(_integers(x))
                 specs.append(graph.Known(x))
                 continue
@@ -409,7 +412,8 @@ def apply(type, *inputs, **attributes):
         operands.append(operand)
         specs.append(spec)
     attributes = tuple(attributes.items())
-    outputs = infer(type, attributes, tuple(specs))
+    find = infer if size <= MAX_REMEMBERED else infer.__wrapped__
+    outputs = find(type, attributes, tuple(specs))
     node = graph.Node(type, attributes, tuple(operands), tuple(specs), outputs)
     if node.held > interpret.MAX_HELD and interpret.is_due(node):
         interpret.evaluate([node])
@@ -454,8 +458,19 @@ def stack_integers(items):
     return apply("Concat", *parts, axis=0)
 
 
-@functools.lru_cache(maxsize=4096)
+# Of operations of more inputs and integers than this nothing is remembered:
+# 4,096 splits at 50,000 places would hold 30 GB.
+MAX_REMEMBERED = 128
+
+
 def _integers(value):
+    is_long = value.__class__ is tuple and len(value) > MAX_REMEMBERED
+    make = _remembered_integers.__wrapped__ if is_long else _remembered_integers
+    return make(value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _remembered_integers(value):
     return np.array(value, dtype=np.int64)
 
 
