@@ -25,6 +25,7 @@ from integration_tests.differential import harness
 from integration_tests.differential import layers
 from integration_tests.differential import models
 from integration_tests.differential import ops
+from integration_tests.differential import policies
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "openvino"
@@ -39,6 +40,7 @@ EVALUATIONS = "integration_tests.differential.evaluations"
 MODELS = "integration_tests.differential.models"
 CHAINS = "integration_tests.differential.chains"
 LAYERS = "integration_tests.differential.layers"
+POLICIES = "integration_tests.differential.policies"
 PARTS = 8
 
 
@@ -94,6 +96,14 @@ def test_chains():
 def test_models():
     cases = harness.draw(models.SPECS, 60, seed=0)
     findings = harness.find(MODELS, models.SPECS, cases)
+    assert not findings, "\n" + harness.report(findings)
+
+
+def test_policies():
+    names = ["mixed_model", "quantised_model", *list(layers.SPECS)[::12]]
+    specs = {name: policies.SPECS[name] for name in names}
+    cases = harness.draw(specs, len(specs), seed=0)
+    findings = harness.find(POLICIES, specs, cases)
     assert not findings, "\n" + harness.report(findings)
 
 

@@ -17,6 +17,7 @@ TABLES = {
         "derivatives",
         "evaluations",
         "empties",
+        "policies",
     )
 }
 BATCH = 500

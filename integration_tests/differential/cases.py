@@ -66,6 +66,8 @@ class Spec(NamedTuple):
         check: instead of comparing values: takes the arrays of the case and
             the results and returns whether these are right. For results that
             are not unique.
+        narrowest: takes a case and returns the least exact dtype that is
+            computed in; by default that of the results.
         may_raise: whether an error is right too where NumPy gives a result
             and JAX an error.
         weight: how many times as many cases as usual.
@@ -80,6 +82,7 @@ class Spec(NamedTuple):
     spread: bool = False
     only_eager: str = ""
     check: Callable | None = None
+    narrowest: Callable | None = None
     may_raise: bool = False
     weight: float = 1
 
@@ -132,7 +135,9 @@ def map_arrays(function, structure):
 def has_64_bits(case):
     """Whether an operand has 64 bits, or an argument asks for them."""
     names = [a.dtype.name for a in arrays_of(case)]
-    names += [x for x in (*case.args, *case.kwargs.values()) if type(x) is str]
+    values = [*case.args, *case.kwargs.values()]
+    values += case.kwargs.get("policies", ())
+    names += [x for x in values if type(x) is str]
     return any(name in WIDE for name in names)
 
 

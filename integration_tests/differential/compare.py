@@ -145,6 +145,8 @@ def same_values(spec, case, mode, got, expected):
     dtypes = {got.dtype.name, expected.dtype.name}
     if mode != "eager":
         dtypes.add("float32")  # where the CPU plugin computes float64
+    if spec.narrowest:
+        dtypes.add(spec.narrowest(case))
     tolerance = spec.tolerance * max(TOLERANCES.get(d, 0) for d in dtypes)
     kind = "complex128" if "c" in got.dtype.kind else "float64"
     with np.errstate(over="ignore"):

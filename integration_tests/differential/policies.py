@@ -1,0 +1,172 @@
+"""The specifications of dtype policies: of layers, models, quantised layers.
+
+Every layer is made under a global policy; in the models each layer has one of
+its own, the last mostly float32. Results are to be as exact as the narrowest
+dtype that something is computed in.
+"""
+
+import contextlib
+
+import keras
+from integration_tests.differential import layers
+from integration_tests.differential.cases import Case
+from integration_tests.differential.cases import Spec
+
+POLICIES = (
+    "float32",
+    "float16",
+    "bfloat16",
+    "float64",
+    "mixed_float16",
+    "mixed_bfloat16",
+)
+QUANTISED = ("Dense", "EinsumDense", "Embedding", "ReversibleEmbedding")
+# Names of dtypes, the least exact first.
+DTYPES = ("bfloat16", "float16", "float32", "float64")
+
+
+def narrowest(case):
+    """The least exact dtype in the policies of a case."""
+    names = " ".join(map(str, case.kwargs["policies"]))
+    return next(dtype for dtype in DTYPES if dtype in names)
+
+
+# ------------------------------------------------------------------- layers
+
+
+@contextlib.contextmanager
+def under(policy):
+    """Makes what is made inside it under a policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def without_policies(case):
+    kwargs = {k: v for k, v in case.kwargs.items() if k != "policies"}
+    return Case(case.name, case.args, kwargs)
+
+
+def of_layer(spec):
+    def arguments(d):
+        args, kwargs = spec.arguments(d)
+        return args, {**kwargs, "policies": [d.choice(*POLICIES)]}
+
+    def build(case):
+        with under(case.kwargs["policies"][0]):
+            function = layers.build(without_policies(case))
+        return lambda *args, policies, **kwargs: function(*args, **kwargs)
+
+    def compiled(case, dynamic):
+        with under(case.kwargs["policies"][0]):
+            return layers.compiled(without_policies(case), dynamic)
+
+    return spec._replace(
+        arguments=arguments,
+        build=build,
+        compiled=compiled,
+        narrowest=narrowest,
+        numpy=None,
+        tolerance=4 * spec.tolerance,
+    )
+
+
+# ------------------------------------------------------------------- models
+
+
+def mixed_model(case):
+    """Two layers and a head, each of a policy of its own."""
+    first, second, head = case.kwargs["policies"]
+    keras.utils.set_random_seed(case.kwargs["seed"])
+    (x,) = case.args
+    inputs = keras.Input(x.shape[1:], dtype=x.dtype.name)
+    if x.ndim == 2:
+        y = keras.layers.Embedding(11, 4, dtype=first)(inputs)
+    else:
+        y = keras.layers.Dense(6, "gelu", dtype=first)(inputs)
+    y = keras.layers.MultiHeadAttention(2, 3, dtype=second)(y, y)
+    y = keras.layers.LayerNormalization(dtype=first)(y)
+    return keras.Model(inputs, keras.layers.Dense(3, "tanh", dtype=head)(y))
+
+
+def quantised_model(case):
+    """A layer whose weights were quantised, and a head of floats."""
+    policy, head = case.kwargs["policies"]
+    mode, name = case.kwargs["mode"], case.kwargs["layer"]
+    keras.utils.set_random_seed(case.kwargs["seed"])
+    (x,) = case.args
+    inputs = keras.Input(x.shape[1:], dtype=x.dtype.name)
+    options = {
+        "Dense": {"units": 8, "activation": "tanh"},
+        "EinsumDense": {
+            "equation": "btc,cd->btd",
+            "output_shape": (None, 8),
+            "bias_axes": "d",
+        },
+        "Embedding": {"input_dim": 11, "output_dim": 8},
+        "ReversibleEmbedding": {"input_dim": 11, "output_dim": 8},
+    }[name]
+    layer = getattr(keras.layers, name)(**options, dtype=policy)
+    y = layer(inputs)
+    layer.quantize(mode)
+    return keras.Model(inputs, keras.layers.Dense(3, dtype=head)(y))
+
+
+def of_model(make, arguments):
+    def build(case):
+        model = make(case)
+        if keras.backend.backend() != "jax":
+            return lambda x, **_: model(x, training=False)
+        return lambda x, **_: model.predict(x, verbose=0)
+
+    def compiled(case, dynamic):
+        model = make(case)
+        (x,) = case.args
+        return model.predict(x, batch_size=2 if dynamic else 32, verbose=0)
+
+    return Spec(
+        arguments,
+        build=build,
+        compiled=compiled,
+        spread=True,
+        tolerance=8,
+        narrowest=narrowest,
+    )
+
+
+def inputs_of(d, tokens):
+    shape = [d.integer(1, 5), d.integer(1, 6)]
+    if tokens:
+        return d.array(("int32",), shape, (0, 10))
+    return d.array(("float32",), [*shape, 4], "small")
+
+
+def mixed(d):
+    policies = [d.choice(*POLICIES) for _ in range(2)]
+    policies.append(d.choice("float32", "float32", *POLICIES))
+    x = inputs_of(d, d.bool())
+    return (x,), {"policies": policies, "seed": d.integer(0, 2**31 - 1)}
+
+
+def quantised(d):
+    layer = d.choice(*QUANTISED)
+    return (inputs_of(d, "Embedding" in layer),), {
+        # Keras does not quantise layers that compute in float16.
+        "policies": [
+            d.choice("float32", "bfloat16", "mixed_bfloat16"),
+            "float32",
+        ],
+        "mode": d.choice("int8", "int4"),
+        "layer": layer,
+        "seed": d.integer(0, 2**31 - 1),
+    }
+
+
+SPECS = {
+    "mixed_model": of_model(mixed_model, mixed),
+    "quantised_model": of_model(quantised_model, quantised),
+    **{name: of_layer(spec) for name, spec in layers.SPECS.items()},
+}
