@@ -133,11 +133,12 @@ class _Graph:
         return shapes, compile(shapes)
 
     def _varying(self, shapes):
-        if not self.variants:
+        # Once: another thread may let them go.
+        patterns = [pattern for pattern, _ in self.variants]
+        if not patterns:
             return [shapes]
         # The closest: the weights of another layer that has this graph too
         # must not become dynamic where only the batch size does.
-        patterns = [pattern for pattern, _ in self.variants]
         closest = min(patterns, key=lambda p: _distance(p, shapes))
         return [_generalised(closest, shapes), shapes]
 

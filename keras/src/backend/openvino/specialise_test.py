@@ -113,6 +113,24 @@ def test_other_errors_are_not_tried_again():
     assert len(variants) == 0
 
 
+class Emptied(list):
+    """Variants that another thread lets go after they were counted."""
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        return iter(())
+
+
+def test_variants_may_be_let_go_while_one_is_compiled(compile):
+    variants = Variants(8, 100)
+    variants.get("a", [(2,)], compile)
+    variants._graphs["a"].variants = Emptied()
+    variants._forget_stale = lambda: None
+    assert variants.get("a", [(3,)], compile).shapes == [(3,)]
+
+
 def test_threads_compile_a_variant_once(compile, compiled):
     variants = Variants(8, 100)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:

@@ -304,9 +304,10 @@ def value_of(tensor):
             depends = _depends_on_shapes(tensor._output)
             error = UnknownDim if depends else ValueError
             raise error(_symbolic_message(tensor))
-        if tensor._pending():
-            interpret.evaluate([tensor._node])
-            tensor._pending()
+        node = tensor._node  # another thread may take it away
+        if node is not None and node.values is None:
+            interpret.evaluate([node])
+        tensor._pending()
     return tensor._value
 
 
