@@ -468,8 +468,12 @@ def shared_constant(array):
     return trace.innermost.constant(array)
 
 
+class TooLarge(ValueError):
+    """An integer does not fit the 32 bits that a compiled model has for it."""
+
+
 def refuse_to_narrow(array, what):
-    """Raises a `ValueError` for an integer that 32 bits do not hold.
+    """Raises `TooLarge` for an integer that 32 bits do not hold.
 
     Args:
         array: a `numpy.ndarray`.
@@ -477,7 +481,7 @@ def refuse_to_narrow(array, what):
     """
     value = _beyond_32_bits(array)
     if value is not None:
-        raise ValueError(
+        raise TooLarge(
             f"Compiled models compute {array.dtype.name} in 32 bits, which "
             f"the {what} {value} does not fit; compute with it outside "
             "of the model, or set `run_eagerly=True`."

@@ -36,6 +36,9 @@ from keras.src.backend.openvino.tensor import value_of
 MAX_VARIANTS = 32
 MAX_BYTES = 2**30
 
+# Those that are kept of arguments that a model with open dims fails for.
+MAX_RETRIED = 4
+
 # Held while several variables are assigned as one change, and while a function
 # that reads them is compiled.
 assigning = threading.RLock()
@@ -86,6 +89,8 @@ class jit:
         self._specs = specs
         # One lock for all: a function may assign, or call others.
         self._variants = Variants(MAX_VARIANTS, MAX_BYTES, assigning)
+        # Those without open dims, of arguments that others fail for.
+        self._retried = Variants(MAX_RETRIED, MAX_BYTES, assigning)
 
     def __call__(self, *args):
         if recording.state.recorders:
@@ -114,15 +119,20 @@ class jit:
         variant = self._variants.get(key, shapes, compile, self._patterns)
         try:
             return variant(arrays)
+        except graph.TooLarge:
+            raise
         except ValueError:
             if not variant.is_open:
                 raise
         # With dims that are known the function itself says what is wrong.
-        return compile(shapes)(arrays)
+        variant = self._retried.get(
+            key, shapes, compile, lambda shapes: [shapes]
+        )
+        return variant(arrays)
 
     def release_memory(self):
         """Frees what large arguments left in the compiled models."""
-        for variant in self._variants:
+        for variant in (*self._variants, *self._retried):
             variant.release_memory()
 
     def _patterns(self, shapes):

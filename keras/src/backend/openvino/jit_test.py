@@ -9,6 +9,7 @@ import pytest
 
 from keras.src import backend
 from keras.src import ops
+from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import jit as jit_module
 from keras.src.backend.openvino.jit import jit
@@ -313,6 +314,47 @@ def test_functions_that_call_each_other_in_threads():
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             results = list(pool.map(call, (outer, inner)))
         np.testing.assert_array_equal(results, [[3, 3], [2, 2]])
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """The models that are compiled."""
+    models = []
+    compile_model = device.compile_model
+
+    def counted(*args, **kwargs):
+        models.append(compile_model(*args, **kwargs))
+        return models[-1]
+
+    monkeypatch.setattr(device, "compile_model", counted)
+    return models
+
+
+def test_an_input_that_32_bits_do_not_hold_compiles_nothing(compiled):
+    f = jit(lambda x: x + 1)
+    np.testing.assert_array_equal(f(np.array([1])), [2])
+    for _ in range(3):
+        with pytest.raises(ValueError, match=f"input {2**40} does not fit"):
+            f(np.array([2**40]))
+    assert len(compiled) == 1
+
+
+def test_arguments_that_fail_are_compiled_for_once(compiled, monkeypatch):
+    f = jit(lambda x: x + 1.0)
+    f(ones(2))
+
+    def fail(executable, tensors):
+        raise ValueError("inputs of any length fail")
+
+    monkeypatch.setattr(device.Executable, "_infer", fail)
+    for size in [3] * 5 + [4] * 5:
+        with pytest.raises(ValueError, match="of any length"):
+            f(ones(size))
+    assert len(compiled) == 3
+    for size in range(1, 9):
+        with pytest.raises(ValueError, match="of any length"):
+            f(ones(size))
+    assert len(f._retried) == jit_module.MAX_RETRIED
 
 
 def test_calls_that_fail_leave_nothing():

@@ -45,7 +45,7 @@ def narrow_tensor(tensor):
     """An `openvino.Tensor` of 32 bits with the numbers of one of 64.
 
     Raises:
-        ValueError: for an integer that 32 bits do not hold.
+        graph.TooLarge: for an integer that 32 bits do not hold.
     """
     array = to_array(tensor)
     dtype = ov_to_keras_type(tensor.element_type)
