@@ -204,6 +204,11 @@ def resize(
         )
     images = _checked_images(images)
     axes = _spatial_axes(images.ndim, data_format)
+    if images.shape[0] != 0 and 0 in [images.shape[axis] for axis in axes]:
+        raise ValueError(
+            "`resize` takes images of one pixel or more. Received: "
+            f"images.shape={images.shape}"
+        )
     if crop_to_aspect_ratio:
         images = _cropped(images, axes, size)
     elif pad_to_aspect_ratio:

@@ -354,6 +354,7 @@ def test_elastic_transform(data_format):
         lambda: image.map_coordinates(IMAGES[0], np.zeros((3, 2)), 2),
         lambda: image.rgb_to_hsv(np.zeros((2, 2, 3), "uint8")),
         lambda: image.rgb_to_grayscale(np.zeros((2, 2, 4))),
+        lambda: image.resize(np.zeros((1, 0, 4, 1)), (2, 2)),
     ],
 )
 def test_errors_name_what_they_got(call):

@@ -928,6 +928,14 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
         widths = (0, 0, *padding)
         zero = convert_to_tensor(0, x.dtype)
         x = apply("Pad", x, widths, widths, zero, pad_mode="constant")
+    batch, channels, *places = dims_of(x)
+    if x.size == 0:
+        blocks = (
+            max(0, (size - rate * (taps - 1) - 1) // step + 1)
+            for size, taps, rate, step in zip(places, kernel, dilation, stride)
+        )
+        dims = batch, channels * math.prod(kernel), math.prod(blocks)
+        return apply("Broadcast", convert_to_tensor(0, x.dtype), dims)
     patches = apply(
         "ExtractImagePatches",
         x,
@@ -937,7 +945,6 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
         auto_pad="valid",
     )
     # (batch, places in the kernel, channels, blocks): channels come first.
-    batch, channels = dims_of(x)[:2]
     patches = apply(
         "Reshape",
         patches,

@@ -874,6 +874,21 @@ class TestAttention:
 
 
 class TestRearrangement:
+    @pytest.mark.parametrize(
+        "shape, expected",
+        [
+            ((1, 1, 0, 4), (1, 4, 0)),
+            ((0, 1, 4, 4), (0, 4, 4)),
+            ((2, 0, 5, 4), (2, 0, 6)),
+        ],
+    )
+    def test_unfolding_nothing(self, shape, expected):
+        x = np.zeros(shape, "float32")
+        for (result,) in both_ways(
+            lambda x: nn.unfold(x, 2, dilation=2), x, dynamic=False
+        ):
+            assert result.shape == expected
+
     @pytest.mark.parametrize("dilation", (1, 2))
     @pytest.mark.parametrize("padding", (0, (2, 1)))
     @pytest.mark.parametrize("stride", (1, (2, 3)))

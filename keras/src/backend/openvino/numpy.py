@@ -510,6 +510,10 @@ def bincount(x, weights=None, minlength=0, sparse=False):
             "OpenVINO has no sparse tensors. Received: sparse=True"
         )
     x = cast(x, "int32")
+    if x.ndim == 0:
+        raise ValueError(
+            "`bincount` takes arrays of one dim or more. Received: a scalar"
+        )
     weights = ones_like(x) if weights is None else convert_to_tensor(weights)
     if weights.dtype == "bool":
         weights = cast(weights, "int32")

@@ -869,6 +869,11 @@ def test_searchsorted_and_digitize(side):
     check(knp.digitize, np.digitize, x, edges[::-1].copy(), dtype="int32")
 
 
+def test_bincount_takes_no_scalar():
+    with pytest.raises(ValueError, match="`bincount` takes arrays"):
+        knp.bincount(np.int32(3))
+
+
 def test_bincount():
     x = np.array([1, 5, 1, 0, 3], "int32")
     weights = np.array([0.5, 1, 2, 3, 4], "float32")
