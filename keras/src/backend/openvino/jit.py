@@ -1,10 +1,12 @@
 """`jit`: a Python function of tensors as one compiled model."""
 
+import contextlib
 import copy
 import functools
 import itertools
 import threading
 import typing
+import weakref
 
 import numpy as np
 import optree
@@ -42,6 +44,10 @@ MAX_RETRIED = 4
 # Held while several variables are assigned as one change, and while a function
 # that reads them is compiled.
 assigning = threading.RLock()
+
+# By the ids of variables, what a compiled function that assigns one holds from
+# when it reads it to when it assigns it. Functions may share variables.
+_updating = weakref.WeakValueDictionary()
 
 # Assignments are numbered, whatever the variable; `_latest[0]` is the number
 # of the last one, so that "nothing was assigned" is one comparison.
@@ -251,6 +257,11 @@ class _Compiled:
             if i not in known
         ]
         self._assigned = list(scope.assigned.values())
+        # In one order, so that no two functions wait for each other.
+        self._updating = [
+            _updating.setdefault(i, threading.Lock())
+            for i in sorted(scope.assigned)
+        ]
         assigned = [scope.get_current_value(v) for v in self._assigned]
         leaves, self._treedef = _flatten((outputs, assigned))
         # What does not depend on the arguments is known by now.
@@ -272,6 +283,12 @@ class _Compiled:
         return True
 
     def __call__(self, arrays):
+        with contextlib.ExitStack() as updating:
+            for lock in self._updating:
+                updating.enter_context(lock)
+            return self._run(arrays)
+
+    def _run(self, arrays):
         arrays = arrays + [value_of(v._value) for v in self._state]
         tensors = self._executable([to_ov_tensor(array) for array in arrays])
         results = iter(map(_result, tensors, self._dtypes))

@@ -1,4 +1,5 @@
 import concurrent.futures
+import contextlib
 import gc
 import itertools
 import threading
@@ -275,6 +276,51 @@ def test_eight_threads_call_at_once():
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
+
+
+def called_at_once(monkeypatch, functions, seconds):
+    """What the functions give in threads, and whether all ran at once."""
+    barrier = threading.Barrier(len(functions))
+    infer = device.Executable._infer
+    met = []
+
+    def meet(executable, tensors):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(seconds)
+            met.append(executable)
+        return infer(executable, tensors)
+
+    monkeypatch.setattr(device.Executable, "_infer", meet)
+    with concurrent.futures.ThreadPoolExecutor(len(functions)) as pool:
+        calls = [pool.submit(f, ones(1)) for f in functions]
+        results = [float(call.result()[0]) for call in calls]
+    return results, len(met) == len(functions)
+
+
+def test_threads_do_not_find_a_state_that_is_about_to_change(monkeypatch):
+    count, other = backend.Variable(0.0), backend.Variable(0.0)
+
+    def step(x):
+        return x + count.assign_add(1.0)
+
+    def step_of_two(x):
+        other.assign_add(1.0)
+        return step(x)
+
+    functions = [jit(step), jit(step_of_two)]
+    for f in functions:
+        f(ones(1))
+    results, _ = called_at_once(monkeypatch, functions * 2, 0.5)
+    assert sorted(results) == [4, 5, 6, 7]
+    assert float(count) == 6 and float(other) == 3
+
+
+def test_threads_without_state_run_at_once(monkeypatch):
+    weight = backend.Variable(ones(1))
+    f = jit(lambda x: x + weight)
+    f(ones(1))
+    results, at_once = called_at_once(monkeypatch, [f, f], 60)
+    assert results == [2, 2] and at_once
 
 
 def test_a_loop_leaves_no_trace():
