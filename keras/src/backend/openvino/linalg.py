@@ -388,6 +388,8 @@ def _solve(name, a, b, **attributes):
 
 
 def _lstsq(a, b, rcond):
+    if rcond is None:  # NumPy's is that of float64, whatever the dtype
+        rcond = max(a.shape) * np.finfo(a.dtype).eps
     return np.linalg.lstsq(a, b, rcond)[0]
 
 

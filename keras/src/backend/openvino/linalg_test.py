@@ -114,6 +114,19 @@ def test_systems(lower):
     check(triangular, (a, vector), wanted)
 
 
+def test_least_squares_of_low_rank():
+    for dtype in ("float32", "float64"):
+        # Of rank 1, but for what the dtype rounds.
+        a = np.outer(np.arange(1, 6), 1 / np.arange(3, 6)).astype(dtype)
+        b = normal(5, 2, dtype=dtype)
+        check(linalg.lstsq, (a, b), np.linalg.pinv(a, 1e-5) @ b)
+        check(linalg.lstsq, (a, b[:, 0]), np.linalg.pinv(a, 1e-5) @ b[:, 0])
+    nearly = np.diag([1, 1e-3]).astype("float32")
+    check(linalg.lstsq, (nearly, nearly), np.eye(2))
+    cut = functools.partial(linalg.lstsq, rcond=0.01)
+    check(cut, (nearly, nearly), np.diag([1, 0]))
+
+
 def test_an_ill_conditioned_triangle_is_substituted():
     n = 30
     a = np.tril(np.full((n, n), -1.0, "float32"), -1)
