@@ -14,6 +14,7 @@ import optree
 from keras.src import tree
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.common.stateless_scope import StatelessScope
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import recording
@@ -79,6 +80,9 @@ class jit:
     assigns become inputs and outputs of the model and are assigned after each
     call.
 
+    Where a tape records, and in a `StatelessScope`, which says what variables
+    are, the function itself is called.
+
     The compiled models that were used last are kept, `MAX_VARIANTS` of them
     whose constants take `MAX_BYTES`, or the last one alone.
 
@@ -102,6 +106,8 @@ class jit:
         if recording.state.recorders:
             # A compiled model has no derivative; what it computes has.
             return self._function(*args)
+        if in_stateless_scope():
+            return self._run_in_scope(args)
         leaves, treedef = _flatten(args)
         arrays = [_array(leaf) for leaf in leaves]
         specs = tuple(
@@ -135,6 +141,17 @@ class jit:
             key, shapes, compile, lambda shapes: [shapes]
         )
         return variant(arrays)
+
+    def _run_in_scope(self, args):
+        """Calls the function in a scope that says what variables are.
+
+        As of a compiled model, nobody else has what it gives.
+        """
+        leaves, treedef = _flatten(args)
+        leaves = [convert_to_tensor(x) if _is_array(x) else x for x in leaves]
+        args = optree.tree_unflatten(treedef, leaves)
+        results = _without_variables(self._function(*args))
+        return tree.map_structure(_copy, results)
 
     def release_memory(self):
         """Frees what large arguments left in the compiled models."""
@@ -173,9 +190,11 @@ def _array(leaf):
         return value_of(leaf.value)
     if leaf.__class__ is np.ndarray and leaf.dtype in NUMPY_NAMES:
         return leaf  # not copied: nothing keeps it
-    if hasattr(leaf, "dtype") and hasattr(leaf, "shape"):
-        return value_of(convert_to_tensor(leaf))
-    return None
+    return value_of(convert_to_tensor(leaf)) if _is_array(leaf) else None
+
+
+def _is_array(leaf):
+    return hasattr(leaf, "dtype") and hasattr(leaf, "shape")
 
 
 class _FunctionTrace(graph.Trace):
@@ -314,6 +333,8 @@ def _result(tensor, dtype):
 
 
 def _copy(leaf):
+    if is_symbolic(leaf):
+        return leaf
     if isinstance(leaf, OpenVINOKerasTensor):
         return concrete(own_array(value_of(leaf)))
     return copy.copy(leaf)

@@ -323,6 +323,35 @@ def test_threads_without_state_run_at_once(monkeypatch):
     assert results == [2, 2] and at_once
 
 
+def test_a_scope_may_stand_for_other_values_of_variables():
+    read, assigned = backend.Variable(ones(2)), backend.Variable(ones(2))
+
+    def step(x):
+        assigned.assign(x + read)
+        return read, assigned
+
+    f = jit(step)
+    f(ones(2))
+    value = backend.convert_to_tensor(5 * ones(2))
+    with backend.StatelessScope([(read, value)]) as scope:
+        results = f(ones(2))
+    for result, expected in zip(results, (5, 6)):
+        np.testing.assert_array_equal(result, expected * ones(2))
+        assert not np.shares_memory(value_of(result), value_of(value))
+    np.testing.assert_array_equal(scope.get_current_value(assigned), [6, 6])
+    np.testing.assert_array_equal(assigned, [2, 2])
+    np.testing.assert_array_equal(f(ones(2))[0], ones(2))
+
+
+def test_a_call_in_a_trace_is_a_part_of_it():
+    variable = backend.Variable(ones(2))
+    inner = jit(lambda x: x * variable)
+    outer = jit(lambda x: inner(x + 1.0))
+    for factor in (1, 2):
+        variable.assign(factor * ones(2))
+        np.testing.assert_array_equal(outer(ones(2)), 2 * factor * ones(2))
+
+
 def test_a_loop_leaves_no_trace():
     def doubled(x):
         return ops.while_loop(lambda y: ops.sum(y) < 10, lambda y: y * 2, (x,))

@@ -10,6 +10,7 @@ from keras.src import metrics
 from keras.src import models
 from keras.src import ops
 from keras.src.backend.common.global_state import clear_session
+from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.openvino.tensor import value_of
 from keras.src.backend.openvino.testing import in_threads_beside
 
@@ -312,6 +313,18 @@ def test_all_weights_are_set_at_once_for_other_threads():
     in_threads_beside(
         lambda n: model.set_weights([n * ones(8, 8), n * ones(8)]), work
     )
+
+
+def test_a_scope_may_stand_for_other_weights():
+    model = models.Sequential([layers.Input((8,)), layers.Dense(8)])
+    model.set_weights([ones(8, 8), ones(8)])
+    x = ones(2, 8)
+    others = [(v, n * ones(*v.shape)) for n, v in enumerate(model.weights, 2)]
+    for _ in range(2):
+        np.testing.assert_array_equal(model.predict(x, verbose=0), 9 * x)
+        with StatelessScope(others):
+            np.testing.assert_array_equal(model.predict(x, verbose=0), 19 * x)
+            np.testing.assert_array_equal(model.predict_on_batch(x), 19 * x)
 
 
 def test_a_model_is_freed_with_what_it_compiled():
