@@ -1,4 +1,5 @@
 import copy
+import functools
 import math
 
 import numpy as np
@@ -93,8 +94,16 @@ class OpenVINOTrainer(base_trainer.Trainer):
     def _latest_change(self):
         return max(layer._last_change for layer in self._flatten_layers())
 
+    # Weights are set and loaded as one change: `predict` in another thread gets
+    # all of them or none.
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        # `Model` has its own, which comes before one of this class.
+        if "load_weights" in vars(cls):
+            cls.load_weights = _as_one_change(cls.load_weights)
+
     def set_weights(self, weights):
-        # As one change: `predict` in another thread gets all of it or nothing.
         with assigning:
             super().set_weights(weights)
 
@@ -222,6 +231,15 @@ class OpenVINOTrainer(base_trainer.Trainer):
 
     def train_on_batch(self, *args, **kwargs):
         raise NotImplementedError(_NO_TRAINING.format("train_on_batch"))
+
+
+def _as_one_change(assign):
+    @functools.wraps(assign)
+    def assign_all(*args, **kwargs):
+        with assigning:
+            return assign(*args, **kwargs)
+
+    return assign_all
 
 
 def _release_memory(function):

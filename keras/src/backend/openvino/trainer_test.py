@@ -1,5 +1,8 @@
+import concurrent.futures
 import gc
 import itertools
+import threading
+import time
 import weakref
 
 import numpy as np
@@ -313,6 +316,34 @@ def test_all_weights_are_set_at_once_for_other_threads():
     in_threads_beside(
         lambda n: model.set_weights([n * ones(8, 8), n * ones(8)]), work
     )
+
+
+class Loaded(layers.Dense):
+    """Lets others run between its kernel and its bias."""
+
+    half_loaded = None
+
+    def load_own_variables(self, store):
+        self.kernel.assign(store["0"])
+        if self.half_loaded is not None:
+            self.half_loaded.set()
+            time.sleep(0.5)
+        self.bias.assign(store["1"])
+
+
+def test_all_weights_are_loaded_at_once_for_other_threads(tmp_path):
+    model = models.Sequential([layers.Input((8,)), Loaded(8)])
+    path = tmp_path / "model.weights.h5"
+    model.set_weights([ones(8, 8), ones(8)])
+    model.save_weights(path)
+    model.set_weights([2 * ones(8, 8), 2 * ones(8)])
+    np.testing.assert_array_equal(model.predict_on_batch(ones(1, 8)), 18)
+    model.layers[0].half_loaded = half_loaded = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(model.load_weights, path)
+        assert half_loaded.wait(60)
+        np.testing.assert_array_equal(model.predict_on_batch(ones(1, 8)), 9)
+        loading.result()
 
 
 def test_a_scope_may_stand_for_other_weights():
