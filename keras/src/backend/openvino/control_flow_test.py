@@ -201,6 +201,15 @@ def test_the_steps_of_a_loop_are_one_structure(op, known):
     assert tensor.infer.cache_info().misses < 20
 
 
+def test_what_is_found_is_one_structure_however_much_it_is():
+    x = np.zeros((50, 3), "float32")
+    tensor.infer.cache_clear()
+    for i in range(50):
+        x[i] = 1
+        assert len(np.asarray(ops.nonzero(x)[0])) == 3 * (i + 1)
+    assert tensor.infer.cache_info().misses < 5
+
+
 @pytest.mark.parametrize(
     "op",
     [

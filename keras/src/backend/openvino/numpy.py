@@ -1964,8 +1964,7 @@ def nonzero(x):
     x = convert_to_tensor(x)
     if x.ndim == 0:
         raise ValueError("`nonzero` takes a tensor of at least one dim.")
-    positions = apply("NonZero", x, output_type="i32")
-    return tuple(apply("Gather", positions, i, 0) for i in range(x.ndim))
+    return tuple(apply("NonZero", x, output_type="i32"))
 
 
 def not_equal(x1, x2):
