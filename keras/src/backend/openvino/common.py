@@ -138,7 +138,7 @@ def refuse_complex(op, *operands):
 
 
 def canonical_axes(axis, ndim):
-    """`axis` (`None`, an integer or several) as a tuple of axes from 0 on.
+    """`axis` (`None`, or as `listed` takes it) as a tuple of axes from 0 on.
 
     Raises:
         ValueError: for an axis that a tensor of `ndim` dims lacks,
@@ -146,14 +146,20 @@ def canonical_axes(axis, ndim):
     """
     if axis is None:
         return tuple(range(ndim))
-    if not isinstance(axis, (list, tuple)):
-        axis = (axis,)
-    axes = tuple(canonical_axis(a, ndim) for a in axis)
+    axes = tuple(canonical_axis(a, ndim) for a in listed(axis))
     if len(set(axes)) < len(axes):
         raise ValueError(
             blaming(f"an axis is named twice. Received: axis={axis}")
         )
     return axes
+
+
+def listed(axis):
+    """`axis`, one or several in a sequence, an array or a tensor, in a list."""
+    is_one = not isinstance(axis, (list, tuple)) and not getattr(
+        axis, "ndim", 0
+    )
+    return [axis] if is_one else list(axis)
 
 
 def canonical_axis(axis, ndim):

@@ -28,6 +28,9 @@ def test_axes_as_numpy_reads_them(axis, ndim):
 def test_axes_that_are_not_integers():
     assert common.canonical_axes(None, 2) == (0, 1)
     assert common.canonical_axes(np.int64(-1), 2) == (1,)
+    assert common.canonical_axes(np.array(-1), 2) == (1,)
+    assert common.canonical_axes(np.array([0, -1]), 2) == (0, 1)
+    assert common.canonical_axes(convert_to_tensor([0, -1]), 2) == (0, 1)
     with pytest.raises(TypeError):
         common.canonical_axes(0.5, 2)
 

@@ -9,8 +9,8 @@ from keras.src.backend.common import global_state
 def asker():
     """The function and layer that are running, as in "`f` in Dense (d)".
 
-    Of several nested functions it is the one that the layer, or whoever runs
-    outside of layers, called: an op rather than what the op calls.
+    It is the outermost op called by the current layer (or by user code outside
+    layers), not the ops it calls.
 
     Returns:
         A string, empty where neither is known.
@@ -53,7 +53,10 @@ def _running_function(layer):
     return op or caller
 
 
-_OPS = ("keras.src.ops.", "keras.src.random.", "keras.src.activations.")
+_OPS = tuple(
+    f"keras.src.{package}."
+    for package in ("activations", "losses", "metrics", "ops", "random")
+)
 
 
 def reason(error):

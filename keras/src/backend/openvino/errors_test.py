@@ -5,6 +5,8 @@ import pytest
 
 from keras.src import backend
 from keras.src import layers
+from keras.src import losses
+from keras.src import metrics
 from keras.src import models
 from keras.src import ops
 from keras.src.backend.openvino.errors import reason
@@ -95,6 +97,18 @@ def test_a_loss_is_named():
         (lambda: ops.map(ops.sin, 3.0), "`map`: there is no first axis"),
         (lambda: ops.switch(0, []), "`switch` takes at least one branch"),
         (lambda: ops.unstack(ones(2), axis=1), "`unstack`: axis 1 is out"),
+        (
+            lambda: losses.MeanSquaredError()(ones(2, 3), ones(2, 4)),
+            "`mean_squared_error`: Subtract cannot take (float32[2,3], ",
+        ),
+        (
+            lambda: metrics.MeanSquaredError()(ones(2, 3), ones(2, 4)),
+            "`mean_squared_error`: Subtract cannot take (float32[2,3], ",
+        ),
+        (
+            lambda: losses.MeanSquaredError()(ones(2, 3), ones(2, 3), ones(5)),
+            "`reduce_weighted_values`: Multiply cannot take (float32[2], ",
+        ),
     ],
 )
 def test_the_op_is_named(function, message):

@@ -629,13 +629,7 @@ def _argsort(x, axis, descending):
     return last - np.flip(backwards, axis)
 
 
-def unique(
-    x,
-    axis=None,
-    sorted=True,
-    index_element_type="i64",
-    count_element_type="i64",
-):
+def unique(x, axis=None, index_element_type="i64", count_element_type="i64"):
     values, index, inverse, counts = np.unique(
         x,
         return_index=True,
@@ -644,12 +638,7 @@ def unique(
         axis=None if axis is None else int(axis),
         equal_nan=False,
     )
-    inverse = inverse.reshape(-1)
-    if sorted:
-        return values, index, inverse, counts
-    order = np.argsort(index)  # that of the first occurrences
-    values = np.take(values, order, axis=None if axis is None else int(axis))
-    return values, index[order], np.argsort(order)[inverse], counts[order]
+    return values, index, inverse.reshape(-1), counts
 
 
 def non_zero(x, output_type="i64"):

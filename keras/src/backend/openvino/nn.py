@@ -851,8 +851,8 @@ def dot_product_attention(
     if scale is None:
         scale = rsqrt(cast(dims_of(query)[3], compute_dtype))
     bias = _attention_bias(bias, mask, is_causal, query, key)
-    # One fused node, with or without `flash_attention`: how it is computed is
-    # up to the device.
+    # `flash_attention` changes nothing: this node is the fused attention, and
+    # how it is computed is up to the device.
     result = apply(
         "ScaledDotProductAttention",
         query,

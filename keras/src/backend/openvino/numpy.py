@@ -22,6 +22,7 @@ from keras.src.backend.openvino.common import in_float32
 from keras.src.backend.openvino.common import known_dim
 from keras.src.backend.openvino.common import larger
 from keras.src.backend.openvino.common import like
+from keras.src.backend.openvino.common import listed
 from keras.src.backend.openvino.common import nearest_like
 from keras.src.backend.openvino.common import polynomial
 from keras.src.backend.openvino.common import reduction
@@ -2355,9 +2356,8 @@ def roll(x, shift, axis=None):
     x = convert_to_tensor(x)
     if axis is None:
         return reshape(roll(ravel(x), shift, 0), dims_of(x))
-    axes = axis if isinstance(axis, (list, tuple)) else (axis,)
-    axes = tuple(canonical_axis(a, x.ndim) for a in axes)
-    shifts = shift if isinstance(shift, (list, tuple)) else (shift,)
+    axes = tuple(canonical_axis(a, x.ndim) for a in listed(axis))
+    shifts = listed(shift)
     if len(shifts) == 1:
         shifts = shifts * len(axes)
     if len(axes) == 1:
@@ -2883,6 +2883,7 @@ def unique(
     size=None,
     fill_value=None,
 ):
+    # `sorted=False` allows any order; this is JAX's, eager and compiled.
     x = convert_to_tensor(x)
     if axis is None and (is_symbolic(x) or is_complex(x.dtype)):
         values, index, inverse, counts = _unique_sorted(ravel(x))
@@ -2892,7 +2893,6 @@ def unique(
             "Unique",
             x,
             *axes,
-            sorted=sorted,
             index_element_type="i32",
             count_element_type="i32",
         )

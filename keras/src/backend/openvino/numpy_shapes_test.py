@@ -77,6 +77,7 @@ MOVES = [
     ("roll", (F,), {"shift": 5}),
     ("roll", (F,), {"shift": -1, "axis": 1}),
     ("roll", (F,), {"shift": (1, 2), "axis": (0, 2)}),
+    ("roll", (F,), {"shift": np.array([1, 2]), "axis": np.array([0, 2])}),
     ("roll", (F,), {"shift": 1, "axis": (0, 2)}),
     ("roll", (EMPTY,), {"shift": 1, "axis": 0}),
     ("rot90", (F,), {}),
@@ -424,6 +425,16 @@ def test_unique(x):
         lambda x: np.unique(x, equal_nan=False, **kwargs),
         x,
     )
+
+
+def test_unique_is_sorted_whatever_is_asked():
+    x = np.array([3, 1, 2, 3], "int32")
+    for axis in (None, 0):
+        check(
+            lambda x: knp.unique(x, sorted=False, axis=axis),
+            lambda x: np.unique(x, axis=axis),
+            x,
+        )
 
 
 def test_unique_rows():

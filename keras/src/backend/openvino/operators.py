@@ -1,5 +1,12 @@
 """Python's operators on tensors, as the ops of the same meaning."""
 
+import numbers
+
+import numpy as np
+import openvino as ov
+
+from keras.src.backend.common import KerasVariable
+from keras.src.backend.common.keras_tensor import KerasTensor
 from keras.src.backend.openvino import numpy
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 
@@ -38,8 +45,26 @@ _COMPARISONS = {
 
 
 def _takes(other):
-    """Whether an operand is one that an op can make a tensor of."""
-    return other is not None and not isinstance(other, (str, bytes, dict, set))
+    """Whether an operand is one that an op can make a tensor of.
+
+    Python asks the operator of any other, which a `KerasTensor` has.
+    """
+    if isinstance(other, _OPERANDS):
+        return True
+    return hasattr(other, "__array__") and not isinstance(other, KerasTensor)
+
+
+_OPERANDS = (
+    OpenVINOKerasTensor,
+    KerasVariable,
+    numbers.Number,
+    np.ndarray,
+    list,
+    tuple,
+    range,
+    ov.Output,
+    ov.Tensor,
+)
 
 
 def _operator(op):

@@ -3,6 +3,7 @@ import operator
 import numpy as np
 import pytest
 
+import keras
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.testing import both_ways
 
@@ -72,7 +73,41 @@ def test_rounding(decimals):
         np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("other", ["a", None, {}, set(), b"a"])
+class Other:
+    """What has operators, and is no number."""
+
+    def __radd__(self, other):
+        return "sum"
+
+    def __rmatmul__(self, other):
+        return "product"
+
+    def __gt__(self, other):
+        return "greater"
+
+    def __eq__(self, other):
+        return "equal"
+
+
+def test_the_operators_of_another_class():
+    x = convert_to_tensor(X)
+    assert x + Other() == "sum"
+    assert x @ Other() == "product"
+    assert (x < Other()) == "greater"
+    assert (x == Other()) == "equal"
+
+
+def test_the_operators_of_symbolic_inputs():
+    x = np.array([1.5, -2.0], "float32")
+    inputs = keras.Input((2,))
+    outputs = convert_to_tensor(x) - inputs * convert_to_tensor(x)
+    model = keras.Model(inputs, outputs)
+    given = np.array([[4, 5], [6, 7]], "float32")
+    result = model.predict(given, verbose=0)
+    np.testing.assert_allclose(result, x - given * x)
+
+
+@pytest.mark.parametrize("other", ["a", None, {}, set(), b"a", object()])
 def test_what_is_no_operand(other):
     x = convert_to_tensor(X)
     for function in (operator.add, operator.matmul, operator.lt):

@@ -155,10 +155,29 @@ def dropout(inputs, rate, noise_shape=None, seed=None):
         return ops.zeros_like(inputs)
     dims = dims_of(inputs)
     if noise_shape is not None:
-        dims = [d if n is None else n for d, n in zip(dims, noise_shape)]
+        dims = _noise_dims(inputs, noise_shape)
     keep = 1.0 - rate
     mask = uniform(dims, dtype="float32", seed=seed) < keep
     return ops.where(mask, inputs / keep, zeros)
+
+
+def _noise_dims(x, noise_shape):
+    """The dims of a mask for `x`; where they are `None`, those of `x`."""
+    dims = _dims(
+        [d if n is None else n for d, n in zip(dims_of(x), noise_shape)]
+    )
+    known = [
+        (n, d)
+        for n, d in zip(reversed(dims), reversed(x.shape))
+        if isinstance(n, int) and d is not None
+    ]
+    if len(noise_shape) > x.ndim or any(n not in (1, d) for n, d in known):
+        raise ValueError(
+            "`dropout` takes a `noise_shape` that broadcasts to the shape of "
+            f"its inputs. Received: noise_shape={noise_shape}, "
+            f"inputs.shape={x.shape}"
+        )
+    return dims
 
 
 def gamma(shape, alpha, dtype=None, seed=None):

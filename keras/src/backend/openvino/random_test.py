@@ -12,6 +12,7 @@ from scipy import stats
 
 from keras.src import ops
 from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.testing import both_ways
 from keras.src.backend.openvino.testing import run_compiled
 from keras.src.random import random
 from keras.src.random.seed_generator import SeedGenerator
@@ -247,6 +248,25 @@ def test_dropout_keeps_the_mean():
     np.testing.assert_allclose(drawn[kept], (x / 0.75)[kept], rtol=1e-6)
     rows = np.asarray(random.dropout(x, 0.5, noise_shape=(None, 1), seed=1))
     assert set((rows != 0).sum(axis=1)) == {0, 200}
+
+
+@pytest.mark.parametrize("noise_shape", [(), (3,), (1,), (2, 1), (None, 3)])
+def test_dropout_of_a_shape_that_broadcasts(noise_shape):
+    x = np.ones((2, 3), "float32")
+    for (drawn,) in both_ways(
+        lambda x: random.dropout(x, 0.5, noise_shape, seed=1), x, dynamic=False
+    ):
+        assert drawn.shape == (2, 3) and set(drawn.ravel()) <= {0, 2}
+
+
+@pytest.mark.parametrize(
+    "shape, noise_shape",
+    [((2, 3), (2, 1, 5)), ((2, 3), (1, 2, 3)), ((2, 3), (2,))]
+    + [((2, 3), (2, 2)), ((1, 3), (2, 3)), ((0, 3), (2, 3))],
+)
+def test_dropout_of_a_shape_that_does_not_broadcast(shape, noise_shape):
+    with pytest.raises(ValueError, match="takes a `noise_shape`"):
+        random.dropout(np.ones(shape), 0.5, noise_shape=noise_shape, seed=1)
 
 
 def test_dropout_of_all_and_nothing():

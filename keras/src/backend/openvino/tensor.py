@@ -123,6 +123,11 @@ class OpenVINOKerasTensor:
     def __array__(self, dtype=None, copy=None):
         value = value_of(self)
         if dtype is not None and value.dtype != dtype:
+            if copy is False:
+                raise ValueError(
+                    f"A tensor of {self.dtype} cannot be an array of {dtype} "
+                    "without a copy. Received: copy=False"
+                )
             return value.astype(dtype)
         if copy:
             return own_array(value)

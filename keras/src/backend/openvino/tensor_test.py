@@ -162,6 +162,15 @@ def test_what_is_given_out_is_nobody_elses():
         np.asarray(tensor)[0] = 5
 
 
+def test_an_array_without_a_copy():
+    tensor = convert_to_tensor(BASE)
+    view = np.asarray(tensor, dtype="float32", copy=False)
+    assert np.shares_memory(view, value_of(tensor))
+    with pytest.raises(ValueError, match="without a copy"):
+        np.asarray(tensor, dtype="float16", copy=False)
+    assert np.asarray(tensor, dtype="float16").dtype == "float16"
+
+
 def test_a_mask_is_not_lost():
     with pytest.raises(ValueError, match="filled"):
         convert_to_tensor(np.ma.array(BASE, mask=BASE > 2))

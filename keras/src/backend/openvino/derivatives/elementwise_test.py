@@ -33,6 +33,8 @@ INF, NAN = math.inf, math.nan
         (ops.arccosh, [1.0, 2.0, 0.5], [INF, 3**-0.5, NAN]),
         (lambda x: ops.fmax(x, 0.0), [0.0, 1.0, NAN], [0, 1, 0]),
         (lambda x: ops.fmin(x, 0.0), [0.0, -1.0, NAN], [0, 1, 0]),
+        (lambda x: ops.fmax(x, NAN), [0.0, 1.0, NAN], [1, 1, 1]),
+        (lambda x: ops.fmin(NAN, x), [0.0, 1.0, NAN], [1, 1, 0]),
         (lambda x: ops.power(x, 0.0), [0.0, 1e-40, 2.0, INF], [0, 0, 0, 0]),
         (
             lambda x: ops.power(2.0, x),
