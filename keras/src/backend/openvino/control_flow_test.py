@@ -201,6 +201,16 @@ def test_the_steps_of_a_loop_are_one_structure(op, known):
     assert tensor.infer.cache_info().misses < 20
 
 
+def test_slices_of_known_values_are_no_structure():
+    x = normal(100, 10)
+    known = ops.convert_to_tensor(x)
+    tensor.infer.cache_clear()
+    for i in range(90):
+        window = ops.slice(known, (i, 1), (2, 9))
+        np.testing.assert_array_equal(window, x[i : i + 2, 1:])
+    assert tensor.infer.cache_info().misses == 0
+
+
 def test_what_is_found_is_one_structure_however_much_it_is():
     x = np.zeros((50, 3), "float32")
     tensor.infer.cache_clear()

@@ -231,18 +231,14 @@ def _scatter_inside(x, indices, updates, reduction):
 def slice(inputs, start_indices, shape):
     x = convert_to_tensor(inputs)
     starts, sizes = _window(x, start_indices, shape)
-    sliced = []
+    window = [builtins.slice(None)] * x.ndim
     for axis, (start, size) in enumerate(zip(starts, sizes)):
         if is_symbolic(start) and not is_symbolic(size):
             # The size of what a `Slice` gives would not be known.
             x = gather(x, _rows(start, size), axis)
         elif is_symbolic(size) or size != x.shape[axis]:
-            sliced.append(axis)
-    if not sliced:
-        return x
-    begins = [starts[axis] for axis in sliced]
-    ends = [starts[axis] + sizes[axis] for axis in sliced]
-    return apply("Slice", x, begins, ends, (1,) * len(sliced), tuple(sliced))
+            window[axis] = builtins.slice(start, start + size)
+    return x[tuple(window)]
 
 
 def slice_update(inputs, start_indices, updates):
