@@ -180,7 +180,6 @@ _by_parts(
     "GatherND",
     "Pad",
     "Reshape",
-    "ReverseSequence",
     "Roll",
     "ScatterUpdate",
     "Select",
@@ -249,7 +248,7 @@ def _mat_mul(x, y, **transposed):
 
 
 @_rule("Divide")
-def _divide(x, y, m_pythondiv=True):
+def _divide(x, y):
     # R. L. Smith, "Algorithm 116: Complex division" (1962), as NumPy does it:
     # it squares nothing, which might overflow.
     (a, b), (c, d) = parts(x), parts(y)

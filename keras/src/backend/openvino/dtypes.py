@@ -65,8 +65,6 @@ HALVES = ("float16", "bfloat16")
 INTEGER_DTYPES = frozenset(
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 )
-# The CPU plugin computes these in 32 signed bits or in float32.
-NARROWED_DTYPES = frozenset(("int64", "uint32", "uint64", "float64"))
 
 
 def ov_to_keras_type(ov_type):

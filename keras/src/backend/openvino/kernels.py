@@ -19,12 +19,9 @@ from keras.src.backend.openvino.dtypes import real_part_for
 # ---------------------------------------------------------------- arithmetic
 
 
-def divide(x1, x2, m_pythondiv=True):
-    if x1.dtype.kind not in "iu":
-        return np.divide(x1, x2)
-    if m_pythondiv:
-        return np.floor_divide(x1, x2)
-    return np.where(x2 == 0, 0, np.trunc(x1 / x2))
+def divide(x1, x2):
+    is_integer = x1.dtype.kind in "iu"
+    return (np.floor_divide if is_integer else np.divide)(x1, x2)
 
 
 def power(x1, x2):
@@ -72,8 +69,8 @@ def selu(x, alpha, scale):
     return scale * elu(x, alpha)
 
 
-def swish(x, beta=1.0):
-    return x * sigmoid(beta * x)
+def swish(x):
+    return x * sigmoid(x)
 
 
 def gelu(x, approximation_mode="erf"):
@@ -148,16 +145,15 @@ def mat_mul(a, b, transpose_a=False, transpose_b=False):
 
 def spatial_paddings(sizes, windows, strides, begin, end, auto_pad):
     """The `(before, after)` padding of each spatial dim."""
-    if not auto_pad.lower().startswith("same"):
-        explicit = auto_pad.lower() != "valid"
-        return [(b, e) if explicit else (0, 0) for b, e in zip(begin, end)]
+    if auto_pad == "explicit":
+        return list(zip(begin, end))
+    if auto_pad == "valid":
+        return [(0, 0)] * len(windows)
     paddings = []
     for size, window, stride in zip(sizes, windows, strides):
         rest = (size - 1) % stride + 1
         total = max(window - rest, 0) if size else 0
-        less = total // 2
-        upper = auto_pad.lower() == "same_upper"
-        paddings.append((less, total - less) if upper else (total - less, less))
+        paddings.append((total // 2, total - total // 2))
     return paddings
 
 
@@ -408,16 +404,8 @@ def transpose(x, order=None):
     return np.transpose(x, None if order is None or not order.size else order)
 
 
-def broadcast(x, shape, axes=None, mode="numpy"):
-    shape = tuple(int(dim) for dim in shape)
-    if mode == "explicit":
-        placed = [1] * len(shape)
-        for axis, dim in zip(axes, x.shape):
-            placed[axis] = dim
-        x = x.reshape(placed)
-    elif mode == "bidirectional":
-        shape = np.broadcast_shapes(x.shape, shape)
-    return np.broadcast_to(x, shape)
+def broadcast(x, shape, mode="numpy"):
+    return np.broadcast_to(x, tuple(int(dim) for dim in shape))
 
 
 def pad(x, begin, end, value=None, pad_mode="constant"):
@@ -462,18 +450,6 @@ def variadic_split(x, axis, lengths):
     if -1 in lengths:
         lengths[lengths == -1] = x.shape[axis] - (lengths.sum() + 1)
     return tuple(np.split(x, np.cumsum(lengths)[:-1], axis=axis))
-
-
-def reverse_sequence(x, lengths, batch_axis=0, seq_axis=1):
-    position = np.arange(x.shape[seq_axis])
-    lengths = lengths.reshape(-1, 1)
-    index = np.where(position < lengths, lengths - 1 - position, position)
-    if batch_axis > seq_axis:
-        index = index.T
-    shape = [1] * x.ndim
-    shape[batch_axis] = x.shape[batch_axis]
-    shape[seq_axis] = x.shape[seq_axis]
-    return np.take_along_axis(x, index.reshape(shape), seq_axis)
 
 
 # ------------------------------------------------------------------- resizing
@@ -580,25 +556,11 @@ def scatter_update(x, indices, updates, axis):
     return _scatter(x, (slice(None),) * axis + (indices,), updates, "none")
 
 
-def scatter_elements_update(
-    x, indices, updates, axis, reduction="none", use_init_val=True
-):
+def scatter_elements_update(x, indices, updates, axis, reduction="none"):
     axis = int(axis) % x.ndim
     index = list(np.indices(indices.shape, sparse=True))
     index[axis] = indices
-    index = tuple(index)
-    if reduction == "mean":
-        total = _scatter(x, index, updates, "sum")
-        ones = np.ones(x.shape, np.int64)
-        return total / _scatter(ones, index, np.ones_like(indices), "sum")
-    if not use_init_val and reduction != "none":
-        neutral = {"sum": 0, "prod": 1}
-        x = x.copy()
-        if reduction in neutral:
-            x[index] = neutral[reduction]
-        else:
-            x[index] = updates
-    return _scatter(x, index, updates, reduction)
+    return _scatter(x, tuple(index), updates, reduction)
 
 
 # ------------------------------------------------------- sorting, searching
@@ -615,8 +577,6 @@ def top_k(
 ):
     order = _argsort(x, axis, descending=mode == "max")
     order = np.take(order, np.arange(int(k)), axis=axis)
-    if sort == "index":
-        order = np.sort(order, axis=axis)
     return np.take_along_axis(x, order, axis), order
 
 
@@ -646,13 +606,7 @@ def non_zero(x, output_type="i64"):
 
 
 def search_sorted(sequence, values, right_mode=False, output_type="i64"):
-    side = "right" if right_mode else "left"
-    if sequence.ndim == 1:
-        return np.searchsorted(sequence, values, side)
-    rows = sequence.reshape(-1, sequence.shape[-1])
-    wanted = values.reshape(-1, values.shape[-1])
-    found = [np.searchsorted(r, v, side) for r, v in zip(rows, wanted)]
-    return np.reshape(found, values.shape)
+    return np.searchsorted(sequence, values, "right" if right_mode else "left")
 
 
 # ------------------------------------------------------------------ creation

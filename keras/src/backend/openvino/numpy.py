@@ -527,7 +527,6 @@ def bincount(x, weights=None, minlength=0, sparse=False):
         weights,
         x.ndim - 1,
         reduction="sum",
-        use_init_val=True,
     )
 
 

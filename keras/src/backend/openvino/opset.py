@@ -267,7 +267,6 @@ register(
     "Pad", kernels.pad, layout=layout.padding, mend=integers.pad, halves=MOVED
 )
 register("Reshape", kernels.reshape, halves=MOVED)
-register("ReverseSequence", kernels.reverse_sequence, halves=MOVED)
 register(
     "Roll",
     lambda x, shift, axes: np.roll(x, shift.tolist(), axes.tolist()),

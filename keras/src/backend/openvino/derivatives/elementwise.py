@@ -157,12 +157,9 @@ def _gelu(gradient, y, x, approximation_mode="erf"):
 
 
 @elementwise("Swish")
-def _swish(gradient, y, x, beta=None):
-    scaled = x if beta is None else beta * x
-    share = nn.sigmoid(scaled)
-    slope = share * (1 - share)
-    of_x = gradient * (share + scaled * slope)
-    return (of_x,) if beta is None else (of_x, gradient * x * x * slope)
+def _swish(gradient, y, x):
+    share = nn.sigmoid(x)
+    return gradient * (share + x * (share * (1 - share)))
 
 
 @elementwise("PRelu")
@@ -197,7 +194,7 @@ def _multiply(gradient, y, x1, x2):
 
 
 @elementwise("Divide")
-def _divide(gradient, y, x1, x2, m_pythondiv=True):
+def _divide(gradient, y, x1, x2):
     return gradient / x2, -gradient * y / x2
 
 

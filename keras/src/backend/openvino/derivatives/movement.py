@@ -80,12 +80,6 @@ def _roll(inputs, outputs, gradients):
     return [apply("Roll", *gradients, back, axes), None, None]
 
 
-@rule("ReverseSequence")
-def _reverse_sequence(inputs, outputs, gradients, **attributes):
-    lengths = inputs[1]
-    return [apply("ReverseSequence", *gradients, lengths, **attributes), None]
-
-
 @rule("DepthToSpace")
 def _depth_to_space(inputs, outputs, gradients, **attributes):
     return [apply("SpaceToDepth", *gradients, **attributes)]
@@ -213,7 +207,6 @@ def _added_along(x, indices, updates, axis):
         updates,
         axis,
         reduction="sum",
-        use_init_val=True,
     )
 
 
@@ -284,9 +277,7 @@ _REDUCTIONS = {None: "none", "add": "sum", "mul": "prod"}
 
 
 @rule("ScatterElementsUpdate")
-def _scatter_elements_update(
-    inputs, outputs, gradients, reduction="none", use_init_val=True
-):
+def _scatter_elements_update(inputs, outputs, gradients, reduction="none"):
     x, indices, updates, axis = inputs
 
     def scattered(target, values, how):
@@ -297,7 +288,6 @@ def _scatter_elements_update(
             values,
             axis,
             reduction=_REDUCTIONS[how],
-            use_init_val=True,
         )
 
     def gathered(values):
