@@ -137,6 +137,15 @@ def refuse_complex(op, *operands):
             )
 
 
+def refuse_sparse(op, sparse):
+    """Raises a `ValueError` where an op is to give a sparse tensor."""
+    if sparse:
+        raise ValueError(
+            f"`{op}` cannot give a sparse tensor; OpenVINO has none. "
+            "Received: sparse=True"
+        )
+
+
 def canonical_axes(axis, ndim):
     """`axis` (`None`, or as `listed` takes it) as a tuple of axes from 0 on.
 

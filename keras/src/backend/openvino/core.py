@@ -31,6 +31,7 @@ from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import for_runtime
 from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.graph import Trace
+from keras.src.backend.openvino.kernels import is_outside
 from keras.src.backend.openvino.kernels import scatter_nd_update
 from keras.src.backend.openvino.registry import ROUNDED
 from keras.src.backend.openvino.specialise import UnknownDim
@@ -180,16 +181,13 @@ def _are_inside(x, indices):
     dims = x.shape[: indices.shape[-1]]
     if is_symbolic(indices) or None in dims:
         return False
-    return bool(_inside(value_of(indices), np.array(dims, "int32")).all())
-
-
-def _inside(indices, dims):
-    return ((indices >= -dims) & (indices < dims)).all(axis=-1)
+    return not is_outside(value_of(indices), np.array(dims, "int32")).any()
 
 
 def _scatter_inside_kernel(x, indices, updates, reduction):
     depth = indices.shape[-1]
-    inside = _inside(indices, np.array(x.shape[:depth], "int32"))
+    outside = is_outside(indices, np.array(x.shape[:depth], "int32"))
+    inside = ~outside.any(axis=-1)
     shape = indices.shape[:-1] + x.shape[depth:]
     updates = np.broadcast_to(updates, shape)[inside]
     return scatter_nd_update(x, indices[inside], updates, reduction)

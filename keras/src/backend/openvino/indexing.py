@@ -9,6 +9,7 @@ from keras.src.backend.common import KerasVariable
 from keras.src.backend.openvino import recording
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.dtypes import without_base
+from keras.src.backend.openvino.kernels import is_outside
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
@@ -198,12 +199,12 @@ def _check_mask(mask, dims):
 
 
 def _check_bounds(index, axis, dim):
-    if dim is None or not isinstance(index, np.ndarray) or not index.size:
+    if dim is None or not isinstance(index, np.ndarray):
         return
-    if index.min() < -dim or index.max() >= dim:
-        outside = index[(index < -dim) | (index >= dim)]
+    outside = index[is_outside(index, dim)]
+    if outside.size:
         raise IndexError(
-            f"Index {outside.flat[0]} is out of bounds for axis {axis} of "
+            f"Index {outside[0]} is out of bounds for axis {axis} of "
             f"size {dim}."
         )
 
@@ -308,8 +309,8 @@ def _clamped(index, dim):
         return index
     value = index._value
     if value is not None and not is_symbolic(dim):
-        inside = value.size == 0 or (value.min() >= -dim and value.max() < dim)
-        return value if inside else np.clip(value, -dim, dim - 1)
+        is_clamped = is_outside(value, dim).any()
+        return np.clip(value, -dim, dim - 1) if is_clamped else value
     index = _as_tensor(index)
     dim = convert_to_tensor(dim, index.dtype)
     last = apply("Subtract", dim, convert_to_tensor(1, index.dtype))

@@ -13,8 +13,10 @@ import math
 import numpy as np
 
 from keras.src.backend.openvino.dtypes import from_ov_name
+from keras.src.backend.openvino.dtypes import from_pairs
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import real_part_for
+from keras.src.backend.openvino.dtypes import to_pairs
 
 # ---------------------------------------------------------------- arithmetic
 
@@ -485,6 +487,11 @@ _LINEAR = {
 # ------------------------------------------------------ gathering, scattering
 
 
+def is_outside(indices, dim):
+    """Which of the indices, in an array or a tensor, a dim lacks."""
+    return (indices < -dim) | (indices >= dim)
+
+
 def gather(x, indices, axis, batch_dims=0):
     axis = int(axis) % x.ndim
     dim = x.shape[axis]
@@ -494,13 +501,11 @@ def gather(x, indices, axis, batch_dims=0):
         return np.take(x, indices, axis=axis)
     except IndexError:
         # OpenVINO gives zeros where an index is out of bounds.
-        known = (indices >= -dim) & (indices < dim)
-        found = np.take(x, np.where(known, indices, 0), axis=axis) if dim else 0
+        outside = is_outside(indices, dim)
+        found = np.take(x, np.where(outside, 0, indices), axis) if dim else 0
         shape = x.shape[:axis] + indices.shape + x.shape[axis + 1 :]
-        rest = (1,) * (x.ndim - axis - 1)
-        return np.where(known.reshape(known.shape + rest), found, 0) + np.zeros(
-            shape, x.dtype
-        )
+        outside = outside.reshape(outside.shape + (1,) * (x.ndim - axis - 1))
+        return np.where(outside, 0, found) + np.zeros(shape, x.dtype)
 
 
 def _gather_batched(x, indices, axis, batch_dims):
@@ -636,17 +641,9 @@ def one_hot(
 # -------------------------------------------------------------------- Fourier
 
 
-def _complex(x):
-    return x[..., 0] + 1j * x[..., 1]
-
-
-def _real_pair(x):
-    return np.stack([x.real, x.imag], axis=-1)
-
-
 def fourier(transform, takes_complex, gives_complex):
     def kernel(x, axes, signal_size=None):
-        signal = _complex(x) if takes_complex else x
+        signal = from_pairs(x) if takes_complex else x
         axes = [int(axis) % signal.ndim for axis in axes]
         if signal_size is not None:
             signal_size = [
@@ -654,6 +651,6 @@ def fourier(transform, takes_complex, gives_complex):
                 for axis, size in zip(axes, signal_size.tolist())
             ]
         result = transform(signal, s=signal_size, axes=axes)
-        return _real_pair(result) if gives_complex else result
+        return to_pairs(result) if gives_complex else result
 
     return kernel

@@ -53,9 +53,7 @@ def _sink(node, rule, transposed):
     sources = [known[0] if known else None for known in found]
     moved = rule(node, inputs, sources, order)
     if moved is not None:
-        result = graph.node(
-            "Transpose", [moved, rewriting.integer_constant(order)], {}
-        ).output(0)
+        result = rewriting.transposed(moved, order)
         transposed[port_of(result)] = moved, order
         rewriting.rewire(node, result)
 
@@ -124,10 +122,7 @@ def _untransposed(x, order):
         return rewriting.reshaped(x, before)
     if x.get_node().get_type_name() != "Constant":
         return None
-    x = rewriting.reshaped(x, dims)
-    return graph.node(
-        "Transpose", [x, rewriting.integer_constant(inverse)], {}
-    ).output(0)
+    return rewriting.transposed(rewriting.reshaped(x, dims), inverse)
 
 
 def port_of(output):

@@ -91,20 +91,10 @@ def _one_by_one(function, rule, arrays, attributes):
     return outputs
 
 
+@in_float32
 def _compute(name, *operands, **attributes):
-    """Applies an operation to float tensors; halves are rounded at its end."""
-    operands = promote(*operands, float)
-    dtype = operands[0].dtype
-    if dtype not in ("float16", "bfloat16"):
-        return apply(name, *operands, **attributes)
-    results = apply(name, *[cast(x, "float32") for x in operands], **attributes)
-    if isinstance(results, tuple):
-        return tuple(_rounded(x, dtype) for x in results)
-    return _rounded(results, dtype)
-
-
-def _rounded(x, dtype):
-    return cast(x, dtype) if x.dtype == "float32" else x
+    """Applies an operation to float tensors."""
+    return apply(name, *promote(*operands, float), **attributes)
 
 
 def _same(spec):

@@ -20,6 +20,7 @@ from keras.src.backend.openvino.common import at_least_float32
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import canonical_axis
 from keras.src.backend.openvino.common import in_float32
+from keras.src.backend.openvino.common import refuse_sparse
 from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.common import unary
 from keras.src.backend.openvino.composite import composite
@@ -589,7 +590,7 @@ def conv_transpose(
 
 
 def one_hot(x, num_classes, axis=-1, dtype=None, sparse=False):
-    _refuse_sparse("one_hot", sparse)
+    refuse_sparse("one_hot", sparse)
     x = convert_to_tensor(x)
     if x.dtype not in ("int32", "int64"):
         x = cast(x, "int64" if x.dtype in ("uint32", "uint64") else "int32")
@@ -605,19 +606,11 @@ def one_hot(x, num_classes, axis=-1, dtype=None, sparse=False):
 
 
 def multi_hot(x, num_classes, axis=-1, dtype=None, sparse=False):
-    _refuse_sparse("multi_hot", sparse)
+    refuse_sparse("multi_hot", sparse)
     x = convert_to_tensor(x)
     hits = one_hot(x, num_classes, axis=axis, dtype="bool")
     found = apply("ReduceLogicalOr", hits, 1 if x.ndim > 1 else 0)
     return cast(found, floatx() if dtype is None else dtype)
-
-
-def _refuse_sparse(op, sparse):
-    if sparse:
-        raise ValueError(
-            f"`{op}` cannot give a sparse tensor on OpenVINO, which has none. "
-            "Received: sparse=True"
-        )
 
 
 # ---------------------------------------------------------------------- losses

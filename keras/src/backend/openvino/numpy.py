@@ -27,6 +27,7 @@ from keras.src.backend.openvino.common import nearest_like
 from keras.src.backend.openvino.common import polynomial
 from keras.src.backend.openvino.common import reduction
 from keras.src.backend.openvino.common import refuse_complex
+from keras.src.backend.openvino.common import refuse_sparse
 from keras.src.backend.openvino.common import smaller
 from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.common import unary
@@ -42,6 +43,7 @@ from keras.src.backend.openvino.dtypes import part_dtype
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.dtypes import standardize
 from keras.src.backend.openvino.errors import blaming
+from keras.src.backend.openvino.kernels import is_outside
 from keras.src.backend.openvino.layout import port_of
 from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
@@ -506,10 +508,7 @@ def bartlett(x):
 
 def bincount(x, weights=None, minlength=0, sparse=False):
     refuse_complex("bincount", x)
-    if sparse:
-        raise ValueError(
-            "OpenVINO has no sparse tensors. Received: sparse=True"
-        )
+    refuse_sparse("bincount", sparse)
     x = cast(x, "int32")
     if x.ndim == 0:
         raise ValueError(
@@ -2622,7 +2621,7 @@ def _fill_value(dtype):
 
 def _take_kernel(x, indices, axis):
     dim = x.shape[axis]
-    outside = (indices < -dim) | (indices >= dim)
+    outside = is_outside(indices, dim)
     if not outside.any():
         return np.take(x, indices, axis)
     fill = np.array(_fill_value(x.dtype.name), x.dtype)
@@ -2636,16 +2635,12 @@ def _take_kernel(x, indices, axis):
 @composite("TakeOrFill", _take_kernel, takes_complex=True)
 def _take_or_fill(x, indices, axis):
     taken = gather(x, indices, axis)
-    outside = _is_outside(indices, dims_of(x)[axis])
+    outside = is_outside(indices, dims_of(x)[axis])
     trailing = range(indices.ndim, indices.ndim + x.ndim - axis - 1)
     outside = expand_dims(outside, tuple(trailing))
     return apply(
         "Select", outside, nearest_like(_fill_value(x.dtype), x), taken
     )
-
-
-def _is_outside(indices, dim):
-    return (indices < -dim) | (indices >= dim)
 
 
 def _replaced(dims, axis, new):
@@ -2683,12 +2678,12 @@ def _are_inside(indices, dim):
     known = indices._value
     if known is None or dim is None:
         return False
-    return not known.size or (known.min() >= -dim and known.max() < dim)
+    return not is_outside(known, dim).any()
 
 
 def _take_along_axis_kernel(x, indices, axis):
     dim = x.shape[axis]
-    outside = (indices < -dim) | (indices >= dim)
+    outside = is_outside(indices, dim)
     if not outside.any():
         return np.take_along_axis(x, indices, axis)
     fill = np.array(_fill_value(x.dtype.name), x.dtype)
@@ -2702,7 +2697,7 @@ def _take_along_axis_kernel(x, indices, axis):
 def _take_along_axis(x, indices, axis):
     dim = dims_of(x)[axis]
     inside = clip(indices, -dim, dim - 1)
-    outside = _is_outside(indices, dim)
+    outside = is_outside(indices, dim)
     if axis < x.ndim - 1 and set(indices.shape[axis + 1 :]) == {1}:
         # All that follows an index is taken: faster, as for the beams of a
         # cache of keys and values.
