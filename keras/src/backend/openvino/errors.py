@@ -9,8 +9,8 @@ from keras.src.backend.common import global_state
 def asker():
     """The function and layer that are running, as in "`f` in Dense (d)".
 
-    It is the outermost op called by the current layer (or by user code outside
-    layers), not the ops it calls.
+    The function is the outermost op called by the current layer (or by user
+    code outside layers), not the ops it calls.
 
     Returns:
         A string, empty where neither is known.

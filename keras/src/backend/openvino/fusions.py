@@ -29,7 +29,7 @@ def _nodes(models):
 
 
 def _keep_weights_apart(models):
-    """Gives weights that are used in two ways to each way by itself.
+    """Duplicates a constant that is used both plain and transposed.
 
     The CPU plugin keeps what it made of weights, in an order that is good for
     a product or a convolution, for all that use the same memory and have the
@@ -87,7 +87,7 @@ def _keep_slices(models):
 
 
 def _transpose(node, x, order):
-    """Has one dim more, where it leaves the dims as they are.
+    """Inserts a dim of 1 around a transpose that does not change the shape.
 
     With as many heads as queries, which the transpose of the queries swaps,
     the CPU plugin's fused attention gives other numbers where all dims are
@@ -106,7 +106,7 @@ def _transpose(node, x, order):
 
 
 def _reduction(node, x, axes):
-    """Keeps its dims, which are squeezed then.
+    """Reduces with its dims kept, and squeezes them then.
 
     A transpose before or behind it, of dims of 1, would be forgotten: a result
     of (1, 3) would be (3, 1).
@@ -134,9 +134,9 @@ def _is_of_one(node, x, axes):
 
 
 def _absolute(node, x):
-    """Is one of two dims, of values that were concatenated.
+    """Computes `Abs` of a 1-d Concat in two dims.
 
-    It would be moved to what is concatenated, whoever else takes the result.
+    OpenVINO would move it into the Concat, which others may take too.
     """
     is_joined = x.get_node().get_type_name() == "Concat"
     if not is_joined or len(x.partial_shape) != 1:
@@ -148,10 +148,9 @@ def _absolute(node, x):
 
 
 def _select(node, condition, x1, x2):
-    """Has a condition of the whole shape, where no size of a dim is known.
+    """Broadcasts the condition to the full shape if no operand knows a dim.
 
-    OpenVINO would take the dims of the condition for those of the result, and
-    make that shape of all that gets its shape from the result.
+    OpenVINO would otherwise take the condition's shape for the result's.
     """
     shapes = [x.partial_shape for x in (condition, x1, x2)]
     if not _share_unknown_dim(shapes):
@@ -171,9 +170,9 @@ def _share_unknown_dim(shapes):
 
 
 def _reshape(node, x, shape):
-    """Is a squeeze, of a product of matrices that becomes a scalar.
+    """Replaces a reshape to a scalar after MatMul by a Squeeze.
 
-    The CPU plugin would crash.
+    The CPU plugin crashes otherwise.
     """
     if rewriting.integers(shape) != [] or not _is_product(x):
         return None

@@ -190,8 +190,8 @@ def _is_constant_zero(output):
 def _unfused(type, inputs, attributes):
     """A reduction that nothing is fused to.
 
-    Of one of integers and a constant that multiplies it or is added to it the
-    plugin makes one node, which is wrong for all results but the first.
+    The plugin fuses an integer reduction with a following multiplication or
+    addition of a constant, which is wrong for all results but the first.
     """
     x = OpenVINOKerasTensor(node(type, inputs, attributes).output(0))
     return apply("BitwiseOr", x, like(0, x)).output.get_node()

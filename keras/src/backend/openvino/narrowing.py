@@ -19,10 +19,9 @@ _NARROW = {"float64": "float32", "int64": "int32", "uint64": "int32"}
 
 
 def narrow_parameter(parameter):
-    """A Parameter of 32 bits in place of one of 64 that something takes.
+    """A 32-bit Parameter and a Convert in place of a 64-bit one with consumers.
 
-    What took the one takes what the other is converted to. Others are given
-    back as they are.
+    Other Parameters are returned unchanged.
     """
     dtype = ov_to_keras_type(parameter.get_element_type())
     targets = parameter.output(0).get_target_inputs()

@@ -7,8 +7,8 @@ way to float8. Here numbers are rounded in float32 before a cast, which then
 has nothing left to round, and those of float16 also when they are cast to
 another dtype.
 
-So a float16 that was computed is rounded where it is looked at: by a cast, by
-an operation that is given float32, or at the end of the model.
+So a float16 that was computed is rounded only when it is cast, used by a
+float32 operation, or returned.
 """
 
 import typing

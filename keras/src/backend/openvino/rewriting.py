@@ -66,9 +66,9 @@ def address(constant):
 
 
 def with_own_constant(output):
-    """As an output of which `constant_of` is a Constant, with one of its own.
+    """An output with the same values, from a new Constant.
 
-    It holds the values in another order, so that no two are merged again.
+    It holds them in another order, so that no two are merged again.
     """
     node = output.get_node()
     if node.get_type_name() == "Convert":

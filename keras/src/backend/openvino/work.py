@@ -8,9 +8,9 @@ and what goes element by element (`Log` of a million floats: 0.5 ms against
 
 import math
 
-# What counts for a number that a convolution's kernel gathers from a window or
-# adds to a place of its result, 4 ns. 60,000 such numbers take 300 us, compiled
-# 150 us, and compiling a convolution takes 30 ms.
+# Cost, in multiply-adds, of gathering one number from a window or adding one to
+# the result: 4 ns. 60,000 such numbers take 300 us, compiled 150 us, and
+# compiling a convolution takes 30 ms.
 _WINDOW = 64
 
 
