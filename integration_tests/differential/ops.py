@@ -624,7 +624,7 @@ def multi_hot(d):
 
 def uniques(d):
     x = d.array(ALL, (0, 1), "moderate")
-    names = ("return_index", "return_inverse", "return_counts")
+    names = ("return_index", "return_inverse", "return_counts", "sorted")
     return (x,), {name: d.bool() for name in names}
 
 
@@ -1145,7 +1145,11 @@ def shuffled(d):
 
 def dropped(d):
     x = d.array(("float32", "float16"), (0, 3), "small")
-    return (x, d.choice(0.1, 0.5, 0.0)), {"seed": d.integer(0, 2**31 - 1)}
+    noise_shape = [d.choice(1, None, dim) for dim in x.shape]
+    return (x, d.choice(0.1, 0.5, 0.0)), {
+        "noise_shape": d.choice(None, noise_shape),
+        "seed": d.integer(0, 2**31 - 1),
+    }
 
 
 def categories(d):
