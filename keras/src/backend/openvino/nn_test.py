@@ -1,3 +1,4 @@
+import functools
 import itertools
 import math
 
@@ -842,10 +843,12 @@ class TestAttention:
         )
         np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
-    def test_is_one_fused_node(self):
-        model = trace(
-            nn.dot_product_attention, self.query, self.key, self.value
+    @pytest.mark.parametrize("flash_attention", [None, False, True])
+    def test_is_one_fused_node(self, flash_attention):
+        op = functools.partial(
+            nn.dot_product_attention, flash_attention=flash_attention
         )
+        model = trace(op, self.query, self.key, self.value)
         assert "ScaledDotProductAttention" in node_types(model)
 
     def test_halves_are_computed_in_float32(self):
