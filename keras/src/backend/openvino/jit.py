@@ -166,7 +166,8 @@ class jit:
         opened = list(batch)
         for i, spec in enumerate(self._specs[: len(shapes)]):
             if len(spec) == len(shapes[i]):
-                dims = zip(opened[i], spec)
+                # A batch that the spec knows is known: states have its size.
+                dims = zip(shapes[i], spec)
                 opened[i] = tuple(None if s is None else d for d, s in dims)
         return [opened, batch, shapes]
 

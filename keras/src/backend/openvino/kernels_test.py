@@ -11,7 +11,9 @@ from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import registry
 from keras.src.backend.openvino.device import PROPERTIES
 from keras.src.backend.openvino.device import core
+from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.testing import normal
+from keras.src.backend.openvino.testing import run_compiled
 
 X = np.linspace(-2.9, 3.1, 60, dtype="float32").reshape(3, 4, 5)
 UNIT = X / 4
@@ -133,3 +135,18 @@ def test_folding_adds_up_what_overlaps():
     )
     edge = np.array([1, 2, 2, 1])
     np.testing.assert_array_equal(counts[0, 0], np.outer(edge, edge))
+
+
+@pytest.mark.parametrize("width", [1, 5, 16, 64])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_gathering_from_each_of_a_batch(width, batch):
+    x = normal(batch, 8, width)
+    indices = np.array([[7, 0, 3], [1, 1, 2]], "int32")[:batch]
+    wanted = np.take_along_axis(x, indices[..., None], 1)
+
+    def gather(x, indices):
+        return apply("Gather", x, indices, 1, batch_dims=1)
+
+    for dynamic in (False, True, (1,)):
+        (result,) = run_compiled(gather, x, indices, dynamic=dynamic)
+        np.testing.assert_array_equal(result, wanted)

@@ -2703,22 +2703,13 @@ def _take_along_axis(x, indices, axis):
         # cache of keys and values.
         x, inside = _stretched_alike(x, inside, range(axis))
         inside = apply("Squeeze", inside, tuple(range(axis + 1, x.ndim)))
-        taken = _gathered_by_batch(x, inside, axis)
+        taken = apply("Gather", x, inside, axis, batch_dims=axis)
     else:
         others = [i for i in range(x.ndim) if i != axis]
         x, inside = _stretched_alike(x, inside, others)
         taken = apply("GatherElements", x, inside, axis=axis)
     fill = nearest_like(_fill_value(x.dtype), x)
     return apply("Select", outside, fill, taken)
-
-
-def _gathered_by_batch(x, indices, axis):
-    """The elements along an axis, others for each place before it."""
-    if axis and set(indices.shape[:axis]) == {1}:
-        # The CPU plugin reads beyond its memory where a batch is one.
-        indices = apply("Squeeze", indices, tuple(range(axis)))
-        return gather(x, indices, axis)
-    return apply("Gather", x, indices, axis, batch_dims=axis)
 
 
 def _stretched_alike(x1, x2, axes):

@@ -7,6 +7,7 @@ would narrow.
 import numpy as np
 
 from keras.src.backend.openvino import empty
+from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import integers
 from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import layout
@@ -286,7 +287,21 @@ register("Unsqueeze", kernels.unsqueeze, halves=MOVED)
 register("VariadicSplit", kernels.variadic_split, halves=MOVED)
 
 # gathering and scattering
-register("Gather", kernels.gather, halves=MOVED)
+
+
+def _gather_from_one(inputs, attributes):
+    """From a batch of one the CPU plugin reads beyond its memory."""
+    x, indices, axis = inputs
+    count = attributes.get("batch_dims", 0)
+    batch = [indices.partial_shape[i] for i in range(count)]
+    if not batch or any(dim != 1 for dim in batch):
+        return None
+    axes = graph.constant(np.arange(count))
+    indices = graph.build("Squeeze", [indices, axes], {}).output(0)
+    return graph.build("Gather", [x, indices, axis], {"batch_dims": 0})
+
+
+register("Gather", kernels.gather, halves=MOVED, mend=_gather_from_one)
 register("GatherElements", kernels.gather_elements, halves=MOVED)
 register("GatherND", kernels.gather_nd, halves=MOVED)
 register("Interpolate", kernels.interpolate)

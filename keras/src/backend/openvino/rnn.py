@@ -116,8 +116,7 @@ def _as_sequence(step_function, xs, states, go_backwards, unroll, zero_output):
     if go_backwards:
         x, mask = x[:, ::-1], mask if mask is None else mask[:, ::-1]
     if mask is None:
-        (result,) = sequences.run(cell, x, [states], [weights])
-        return result
+        return sequences.run(cell, x, states, weights)
     if mask.ndim != 2:
         return None
     before = zeros_like(states[0]) if unroll else states[0]
@@ -169,100 +168,11 @@ def gru(*args, **kwargs):
     raise NotImplementedError
 
 
-def bidirectional_lstm(
-    inputs,
-    fwd_initial_state_h,
-    fwd_initial_state_c,
-    bwd_initial_state_h,
-    bwd_initial_state_c,
-    mask,
-    fwd_kernel,
-    fwd_recurrent_kernel,
-    fwd_bias,
-    bwd_kernel,
-    bwd_recurrent_kernel,
-    bwd_bias,
-    activation,
-    recurrent_activation,
-    return_sequences=False,
-    unroll=False,
-):
-    """Both directions of an LSTM as one operation.
-
-    Returns:
-        For each direction `(last_output, outputs, states)`, the outputs in
-        the order of the inputs.
-
-    Raises:
-        NotImplementedError: where no operation does it; the layer then runs
-            forwards and backwards by itself.
-    """
-    return _bidirectional(
-        sequences.lstm_cell(activation, recurrent_activation),
-        inputs,
-        mask,
-        [
-            [fwd_initial_state_h, fwd_initial_state_c],
-            [bwd_initial_state_h, bwd_initial_state_c],
-        ],
-        [
-            (fwd_kernel, fwd_recurrent_kernel, fwd_bias),
-            (bwd_kernel, bwd_recurrent_kernel, bwd_bias),
-        ],
-    )
+def bidirectional_lstm(*args, **kwargs):
+    """Not there: the layers inside know their dtypes, subclasses and losses."""
+    raise NotImplementedError
 
 
-def bidirectional_gru(
-    inputs,
-    fwd_initial_state_h,
-    bwd_initial_state_h,
-    mask,
-    fwd_kernel,
-    fwd_recurrent_kernel,
-    fwd_bias,
-    bwd_kernel,
-    bwd_recurrent_kernel,
-    bwd_bias,
-    activation,
-    recurrent_activation,
-    return_sequences=False,
-    unroll=False,
-    reset_after=True,
-):
-    """Both directions of a GRU as one operation; see `bidirectional_lstm`."""
-    return _bidirectional(
-        sequences.gru_cell(activation, recurrent_activation, reset_after),
-        inputs,
-        mask,
-        [[fwd_initial_state_h], [bwd_initial_state_h]],
-        [
-            (fwd_kernel, fwd_recurrent_kernel, fwd_bias),
-            (bwd_kernel, bwd_recurrent_kernel, bwd_bias),
-        ],
-    )
-
-
-def _bidirectional(cell, inputs, mask, states, weights):
-    x = convert_to_tensor(inputs)
-    # The layers inside may have other dtypes than the wrapper, float32 aside.
-    if (
-        recording.state.recorders
-        or cell is None
-        or mask is not None
-        or x.dtype != "float32"
-    ):
-        raise NotImplementedError
-    states = [[cast(s, x.dtype) for s in direction] for direction in states]
-    weights = [
-        sequences.Weights(*(cast(w, x.dtype) for w in direction))
-        for direction in weights
-    ]
-    if not sequences.takes(x, sum(states, []), sum(weights, ())):
-        raise NotImplementedError
-    forward, backward = sequences.run(
-        cell, x, states, weights, direction="bidirectional"
-    )
-    return (
-        (forward[0][:, -1], *forward),
-        (backward[0][:, 0], *backward),
-    )
+def bidirectional_gru(*args, **kwargs):
+    """Not there: the layers inside know their dtypes, subclasses and losses."""
+    raise NotImplementedError

@@ -8,7 +8,10 @@ by a tape.
 
 import typing
 
+import numpy as np
+
 from keras.src import activations
+from keras.src.backend.openvino.common import like
 from keras.src.backend.openvino.numpy import arange
 from keras.src.backend.openvino.numpy import broadcast_to
 from keras.src.backend.openvino.numpy import concatenate
@@ -16,7 +19,6 @@ from keras.src.backend.openvino.numpy import cumsum
 from keras.src.backend.openvino.numpy import expand_dims
 from keras.src.backend.openvino.numpy import pad
 from keras.src.backend.openvino.numpy import split
-from keras.src.backend.openvino.numpy import stack
 from keras.src.backend.openvino.numpy import transpose
 from keras.src.backend.openvino.numpy import where
 from keras.src.backend.openvino.numpy import zeros
@@ -110,14 +112,20 @@ def find(step_function):
     # Layers are built on the backend.
     from keras.src.layers.rnn.gru import GRUCell
     from keras.src.layers.rnn.lstm import LSTMCell
+    from keras.src.layers.rnn.rnn import RNN
     from keras.src.layers.rnn.simple_rnn import SimpleRNNCell
 
-    seen = _closure(step_function)
-    layer_cell = getattr(seen.get("self"), "cell", None)
+    code = getattr(step_function, "__code__", None)
+    if code is None or code not in RNN.inner_loop.__code__.co_consts:
+        return None  # a step of its own may do more than call the cell
+    seen = dict(zip(code.co_freevars, step_function.__closure__))
+    layer_cell = seen["self"].cell_contents.cell
     kind = type(layer_cell)
     if kind not in (GRUCell, LSTMCell, SimpleRNNCell):
         return None
-    if seen.get("cell_kwargs", {}).get("training") and (
+    if "call" in layer_cell.__dict__:
+        return None  # somebody put another function there
+    if seen["cell_kwargs"].cell_contents.get("training") and (
         layer_cell.dropout or layer_cell.recurrent_dropout
     ):
         return None
@@ -140,17 +148,6 @@ def find(step_function):
     return cell, Weights(*(x if x is None else cast(x, dtype) for x in weights))
 
 
-def _closure(function):
-    """The variables of enclosing functions that a function sees, by name."""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return {}
-    cells = function.__closure__ or ()
-    return {
-        name: cell.cell_contents for name, cell in zip(code.co_freevars, cells)
-    }
-
-
 def takes(x, states, weights):
     """Whether the operations take these tensors.
 
@@ -161,51 +158,46 @@ def takes(x, states, weights):
         is_symbolic(x)
         and x.ndim == 3
         and 0 not in x.shape
+        # One state for all of a batch is none that a loop takes either.
+        and all(state.shape[0] == x.shape[0] for state in states)
         and len(dtypes) == 1
         and dtypes <= set(_DTYPES)
     )
 
 
-def run(cell, x, states, weights, direction="forward"):
+def run(cell, x, states, weights):
     """The outputs of a cell for each step, and its last states.
 
     Args:
         cell: a `Cell`.
         x: tensor of shape `(batch, time, features)`.
-        states: for each direction a list of tensors `(batch, units)`.
-        weights: for each direction its `Weights`.
-        direction: `"forward"` or `"bidirectional"`.
+        states: a list of tensors of shape `(batch, units)`.
+        weights: a `Weights`.
 
     Returns:
-        For each direction a pair: the outputs, `(batch, time, units)` in the
-        order of the inputs, and a list of the states, `(batch, units)`.
+        The outputs, of shape `(batch, time, units)`, and a list of the states.
     """
-    units = weights[0].recurrent_kernel.shape[0]
+    units = weights.recurrent_kernel.shape[0]
     batch, time, _ = dims_of(x)
-    lengths = broadcast_to(time, (batch,))
-    kernels = [_by_gates(cell, w.kernel) for w in weights]
-    recurrent_kernels = [_by_gates(cell, w.recurrent_kernel) for w in weights]
-    biases = [_bias(cell, w, units) for w in weights]
-    linear = {}
+    options = {}
     if cell.type == "GRUSequence":
-        linear["linear_before_reset"] = cell.resets_after
+        options["linear_before_reset"] = cell.resets_after
+    # The operations have a dim for directions, the second of `x` and the
+    # first of weights.
     outputs, *last = apply(
         cell.type,
         x,
-        *(stack(state, axis=1) for state in zip(*states)),
-        cast(lengths, "int32"),
-        stack(kernels),
-        stack(recurrent_kernels),
-        stack(biases),
+        *(expand_dims(state, 1) for state in states),
+        cast(broadcast_to(time, (batch,)), "int32"),
+        expand_dims(_by_gates(cell, weights.kernel), 0),
+        expand_dims(_by_gates(cell, weights.recurrent_kernel), 0),
+        expand_dims(_bias(cell, weights, units), 0),
         hidden_size=units,
-        direction=direction,
+        direction="forward",
         activations=cell.activations,
-        **linear,
+        **options,
     )
-    return [
-        (outputs[:, i], [state[:, i] for state in last])
-        for i in range(len(weights))
-    ]
+    return outputs[:, 0], [state[:, 0] for state in last]
 
 
 def _by_gates(cell, kernel):
@@ -232,7 +224,7 @@ def _bias(cell, weights, units):
 
 
 def run_masked(cell, x, states, weights, mask, before):
-    """As `run`, where masked steps change nothing, for one direction.
+    """As `run`, where masked steps change nothing.
 
     The steps that count come first, in their order. What follows them is not
     looked at, but for the carry of an LSTM, which it holds.
@@ -245,10 +237,11 @@ def run_masked(cell, x, states, weights, mask, before):
     Returns:
         The outputs, and a list of the states.
     """
+    batch, time, features = dims_of(x)
+    mask = broadcast_to(mask, (batch, time))
     counts = cumsum(cast(mask, "int32"), axis=1)
-    time = dims_of(x)[1]
-    steps = broadcast_to(arange(time, dtype="int32"), dims_of(mask))
-    # Which step comes where: behind those that count, one of ones.
+    steps = broadcast_to(arange(time, dtype="int32"), (batch, time))
+    # Which step comes where; behind those that count, one more.
     places = apply(
         "ScatterElementsUpdate",
         pad(zeros_like(steps), [(0, 0), (0, 1)]) + time,
@@ -256,12 +249,15 @@ def run_masked(cell, x, states, weights, mask, before):
         steps,
         1,
     )[:, :-1]
+    more = np.zeros(features, "float32")
     if cell.type == "LSTMSequence":
         x = pad(x, [(0, 0), (0, 0), (0, 1)])
+        more = np.append(more, 1)
         weights = weights._replace(kernel=_holding(weights.kernel))
-    x = pad(x, [(0, 0), (0, 1), (0, 0)], constant_values=1)
+    more = broadcast_to(like(more, x), (batch, 1, len(more)))
+    x = concatenate([x, more], axis=1)
     x = apply("Gather", x, places, 1, batch_dims=1)
-    ((outputs, last),) = run(cell, x, [states], [weights])
+    outputs, last = run(cell, x, states, weights)
     outputs = concatenate([expand_dims(before, 1), outputs], axis=1)
     outputs = apply("Gather", outputs, counts, 1, batch_dims=1)
     has_any = expand_dims(counts[:, -1] > 0, -1)
@@ -270,7 +266,7 @@ def run_masked(cell, x, states, weights, mask, before):
 
 
 # Its sigmoid is 1, that of its opposite 0, whatever is added.
-_LARGE = 1e4
+_LARGE = {"float16": 6e4, "bfloat16": 1e30, "float32": 1e30}
 
 
 def _holding(kernel):
@@ -278,6 +274,7 @@ def _holding(kernel):
 
     Where it is 1, the gate of the input is shut and that of the carry open.
     """
-    shut, open_, *others = split(kernel[:1], 4, axis=-1)
-    row = [shut * 0 - _LARGE, open_ * 0 + _LARGE, *(x * 0 for x in others)]
-    return concatenate([kernel, concatenate(row, axis=-1)], axis=0)
+    large = _LARGE[kernel.dtype]
+    units = kernel.shape[1] // 4
+    row = np.repeat([[-large, large, 0, 0]], units, axis=1)
+    return concatenate([kernel, like(row, kernel)], axis=0)

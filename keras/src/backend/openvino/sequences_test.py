@@ -5,12 +5,15 @@ import itertools
 import numpy as np
 import pytest
 
+from keras.src import backend
 from keras.src import layers
+from keras.src import models
 from keras.src import ops
 from keras.src.backend.openvino import sequences
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.testing import node_types
 from keras.src.backend.openvino.testing import normal
+from keras.src.backend.openvino.testing import run_compiled
 from keras.src.backend.openvino.testing import trace
 
 BATCH, TIME, SIZE, UNITS = 3, 7, 5, 4
@@ -127,7 +130,121 @@ def test_both_directions(create, merge_mode, return_sequences):
             results = compiled(layer, INPUTS, mask, specs)
             compare(results, expected, 2e-6)
     types = node_types(trace(layer, INPUTS, dynamic=(0, 1)))
-    assert sum(type.endswith("Sequence") for type in types) == 1
+    assert sum(type.endswith("Sequence") for type in types) == 2
+
+
+@pytest.mark.parametrize("create", [layers.LSTM, layers.GRU])
+def test_both_directions_of_a_subclass(create):
+    class Doubling(create):
+        def call(self, sequences, **kwargs):
+            return super().call(2 * sequences, **kwargs)
+
+    forward, backward = (
+        Doubling(
+            UNITS,
+            return_sequences=True,
+            activity_regularizer="l2",
+            go_backwards=go_backwards,
+        )
+        for go_backwards in (False, True)
+    )
+    both = layers.Bidirectional(forward, backward_layer=backward)
+    model = models.Sequential([layers.Input((None, SIZE)), both])
+    expected = model(INPUTS)
+    compare([model.predict(INPUTS, verbose=0)], [expected], 2e-6)
+    y = np.zeros(expected.shape, "float32")
+    losses = []
+    for run_eagerly in (False, True):
+        model.compile(loss="mse", run_eagerly=run_eagerly)
+        losses.append(model.evaluate(INPUTS, y, verbose=0))
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    assert losses[0] > np.mean(np.square(expected))  # with the regularizer's
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("units", [1, 6, 16])
+def test_a_batch_of_one(name, units):
+    # The CPU plugin's Gather from such a batch read what is not its own.
+    create, arguments, _ = LAYERS[name]
+    layer = create(units, return_sequences=True, **arguments)
+    x, mask = INPUTS[1:2], MASK[1:2]
+    expected = layer(x, mask=mask)
+    for _ in range(3):
+        (result,) = run_compiled(
+            lambda x, mask: layer(x, mask=mask), x, mask, dynamic=False
+        )
+        compare([result], [expected], 2e-6)
+
+
+def test_one_mask_for_all():
+    layer = built(layers.GRU, return_sequences=True)
+    mask = MASK[1:2]
+    expected = layer(INPUTS, mask=mask)
+    for specs in ((), OPEN):
+        compare(compiled(layer, INPUTS, mask, specs), expected, 2e-6)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e6])
+def test_the_carry_is_held_beside_large_weights(scale):
+    layer = built(layers.LSTM)
+    for weight in layer.weights:
+        weight.assign(scale * weight)
+    expected = layer(INPUTS, mask=MASK)
+    compare(compiled(layer, INPUTS, MASK), expected, 2e-6)
+
+
+class OwnStep(layers.GRU):
+    """Its step does more than call its cell."""
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        cell_kwargs = {}
+
+        def step(inputs, states):
+            output, states = self.cell(inputs, states, **cell_kwargs)
+            return 2 * output + 1, states
+
+        return backend.rnn(
+            step, sequences, initial_state, return_all_outputs=True
+        )
+
+
+def test_steps_of_others_remain_loops():
+    layer = randomised(OwnStep(UNITS, return_sequences=True))
+    expected = layer(INPUTS)
+    plain = randomised(layers.GRU(UNITS, return_sequences=True))(INPUTS)
+    compare([expected], [2 * plain + 1], 1e-6)
+    compare([jit(layer)(INPUTS)], [expected], 2e-6)
+
+
+def test_cells_that_somebody_changed_remain_loops():
+    layer = built(layers.SimpleRNN)
+    call = layer.cell.call
+    layer.cell.call = lambda inputs, states, training=False: call(
+        -inputs, states
+    )
+    compare(compiled(layer, INPUTS, None), layer(INPUTS), 2e-6)
+
+
+def test_one_model_for_all_lengths_that_keeps_states():
+    traces = []
+
+    class Noting(layers.Layer):
+        def call(self, x):
+            traces.append(x.shape)
+            return x
+
+    model = models.Sequential(
+        [
+            layers.Input(batch_shape=(BATCH, None, SIZE)),
+            Noting(),
+            layers.LSTM(UNITS, stateful=True),
+        ]
+    )
+    for length in (2, 3, 5, 7):
+        model.predict_on_batch(INPUTS[:, :length])
+        if length == 2:
+            count = len(traces)
+    assert len(traces) == count
 
 
 def test_states_go_from_call_to_call():
