@@ -9,6 +9,7 @@ from keras.src import backend
 from keras.src import layers
 from keras.src import models
 from keras.src import ops
+from keras.src import saving
 from keras.src.backend.openvino import sequences
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.testing import node_types
@@ -148,7 +149,8 @@ def test_both_directions_of_a_subclass(create):
         )
         for go_backwards in (False, True)
     )
-    both = layers.Bidirectional(forward, backward_layer=backward)
+    with saving.custom_object_scope({"Doubling": Doubling}):
+        both = layers.Bidirectional(forward, backward_layer=backward)
     model = models.Sequential([layers.Input((None, SIZE)), both])
     expected = model(INPUTS)
     compare([model.predict(INPUTS, verbose=0)], [expected], 2e-6)

@@ -591,12 +591,34 @@ def _new_array(x, dtype):
     if dtype is not None and x.__class__ in (int, float, bool, complex):
         return _scalar(x, dtype)
     array = _as_array(x)
-    if dtype is None and not _has_dtype(x):
-        dtype = _python_dtype(array)
+    if not _has_dtype(x):
+        if dtype is None:
+            dtype = _python_dtype(array)
+        elif array.dtype == "int64" and dtype not in _OF_64_BITS and array.size:
+            if not is_inexact(dtype):
+                _refuse_beyond(dtype, int(array.min()), int(array.max()))
     return own_array(array, dtype)
 
 
+_OF_64_BITS = ("int64", "uint64")
+
+
+def _refuse_beyond(dtype, *numbers):
+    """Raises an `OverflowError` for Python integers that are far too large.
+
+    As on JAX, those of 32 bits wrap around in a smaller dtype.
+    """
+    for x in numbers:
+        if x.__class__ is int and not -(2**31) <= x < 2**32:
+            raise OverflowError(
+                f"The Python integer {x} does not fit the dtype {dtype}."
+            )
+
+
 def _as_array(x):
+    if str(getattr(x, "dtype", "")) == "torch.bfloat16":
+        # Of its arrays NumPy gets float32: it has no bfloat16 of its own.
+        return np.asarray(x.detach().float()).astype(numpy_dtype("bfloat16"))
     try:
         array = np.asarray(x)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -755,5 +777,6 @@ def _scalar(x, dtype):
     try:
         return np.array(x, dtype=numpy_dtype(dtype))
     except (OverflowError, ValueError):  # wraps, as NumPy's casts do
+        _refuse_beyond(dtype, x)
         with np.errstate(all="ignore"):
             return np.array(x).astype(numpy_dtype(dtype))

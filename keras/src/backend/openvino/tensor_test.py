@@ -337,3 +337,41 @@ def test_a_value_that_another_thread_takes_is_found(monkeypatch):
 def test_bfloat16_numpy_arrays_are_ml_dtypes():
     x = convert_to_tensor([1.0, 2.0], "bfloat16")
     assert ops.convert_to_numpy(x + 1.0).dtype == ml_dtypes.bfloat16
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: ops.clip(x, -(2**40), 2**40),
+        lambda x: ops.add(x, 2**40),
+        lambda x: ops.where(x > 0, -(2**31) - 1, x),
+        lambda x: ops.convert_to_tensor(2**32, "int32"),
+        lambda x: ops.convert_to_tensor([0, 2**40], "int32"),
+        lambda x: ops.convert_to_tensor([-(2**40)], "uint8"),
+        lambda x: ops.convert_to_tensor(2**70, "int64"),
+    ],
+)
+def test_python_integers_that_no_dtype_of_theirs_holds(call):
+    x = ops.convert_to_tensor(np.arange(2, dtype="int32"))
+    with pytest.raises(OverflowError, match="Python integer"):
+        call(x)
+
+
+def test_python_integers_of_32_bits_wrap_around():
+    x = np.array([1], "uint8")
+    np.testing.assert_array_equal(ops.add(x, 300), [45])
+    np.testing.assert_array_equal(ops.add(x, -1), [0])
+    np.testing.assert_array_equal(
+        ops.convert_to_tensor([2**40], "int64"), [2**40]
+    )
+    np.testing.assert_array_equal(
+        ops.convert_to_tensor([2**40], "float32"), [2**40]
+    )
+
+
+def test_bfloat16_of_torch():
+    torch = pytest.importorskip("torch")
+    x = torch.tensor([1.5, -2.0], dtype=torch.bfloat16)
+    result = ops.convert_to_tensor(x)
+    assert result.dtype == "bfloat16"
+    np.testing.assert_array_equal(result, [1.5, -2.0])
