@@ -617,7 +617,7 @@ def _refuse_beyond(dtype, *numbers):
 
 def _as_array(x):
     if str(getattr(x, "dtype", "")) == "torch.bfloat16":
-        # Of its arrays NumPy gets float32: it has no bfloat16 of its own.
+        # NumPy has no bfloat16 of its own, and torch gives it none.
         return np.asarray(x.detach().float()).astype(numpy_dtype("bfloat16"))
     try:
         array = np.asarray(x)
