@@ -346,7 +346,7 @@ def _is_inf(x):
     return isinf(real) | isinf(imaginary)
 
 
-@_rule("IsFinite")
+@_rule("Finite")
 def _is_finite(x):
     real, imaginary = parts(x)
     return isfinite(real) & isfinite(imaginary)

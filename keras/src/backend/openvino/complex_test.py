@@ -568,3 +568,9 @@ def test_models_predict_complex_numbers():
     np.testing.assert_allclose(
         again.predict(turned, verbose=0), 2j * REAL, rtol=1e-6
     )
+
+
+def test_pairs_of_open_dims():
+    x = np.arange(4, dtype="float32").reshape(2, 2)
+    result = jit(ops.view_as_complex, [(None, None)])(x)
+    np.testing.assert_array_equal(result, [1j, 2 + 3j])

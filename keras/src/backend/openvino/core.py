@@ -44,7 +44,7 @@ from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import symbolic
-from keras.src.backend.openvino.tensor import traced_module
+from keras.src.backend.openvino.tensor import traced_caller
 from keras.src.backend.openvino.tensor import value_of
 
 SUPPORTS_SPARSE_TENSORS = False
@@ -98,7 +98,7 @@ def is_tensor(x):
 
 def shape(x):
     """The dims of `x`: integers, and 0-d int32 tensors for unknown ones."""
-    if traced_module() in _CROPS and None in x.shape[-3:]:
+    if None in x.shape[-3:] and (traced_caller() or "").startswith(_CROPS):
         raise UnknownDim(
             "The crops of Keras's image layers need the height and width of "
             f"images. Received: shape={x.shape}"

@@ -271,7 +271,7 @@ def test_compiled_functions_have_derivatives():
 # No gradient gets to these: their results are integers or booleans ...
 DISCRETE = """
 BitwiseAnd BitwiseLeftShift BitwiseNot BitwiseOr BitwiseRightShift BitwiseXor
-Equal GreatestCommonDivisor IsFinite IsNaN Less LessEqual LogicalAnd LogicalNot
+Equal GreatestCommonDivisor IsNaN Less LessEqual LogicalAnd LogicalNot
 LogicalOr LogicalXor MatrixRank NonZero NotEqual ReduceLogicalAnd
 ReduceLogicalOr SearchSorted ShapeOf UnsignedRemainder
 """

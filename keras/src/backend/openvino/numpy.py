@@ -97,11 +97,15 @@ def _nan_reduction(name, type, kernel):
     @composite(name, numpy_kernel)
     def reduce(x, axes, keep_dims):
         # The CPU plugin's ReduceMax and ReduceMin give some element's value
-        # where one is NaN.
+        # where one is NaN, and begin with a finite number: of infinities
+        # alone they give that.
+        begin = -math.inf if type == "ReduceMax" else math.inf
         isnan = cast(apply("NotEqual", x, x), x.dtype)
-        has_nan = apply("ReduceMax", isnan, axes, keep_dims=keep_dims) > 0
+        level = cast(x != begin, x.dtype) + isnan  # NaN is 2
+        level = apply("ReduceMax", level, axes, keep_dims=keep_dims)
         result = apply(type, x, axes, keep_dims=keep_dims)
-        return where(has_nan, math.nan, result)
+        result = where(level < 1, begin, result)
+        return where(level > 1, math.nan, result)
 
     return reduce
 
@@ -1324,7 +1328,9 @@ def _hypot(x1, x2):
     x1, x2 = absolute(x1), absolute(x2)
     larger, smaller = apply("Maximum", x1, x2), apply("Minimum", x1, x2)
     ratio = where(smaller == larger, 1.0, smaller / larger)
-    result = where(larger == 0, larger, larger * sqrt(1 + ratio * ratio))
+    # Below the least normal number the CPU plugin divides as by zero.
+    is_tiny = larger < float(np.finfo("float32").tiny)
+    result = where(is_tiny, larger, larger * sqrt(1 + ratio * ratio))
     result = where(isnan(x1) | isnan(x2), math.nan, result)
     return where(isinf(x1) | isinf(x2), math.inf, result)
 
@@ -1405,8 +1411,14 @@ def isclose(x1, x2, rtol=1e-5, atol=1e-8, equal_nan=False):
     return close | (isnan(x1) & isnan(x2)) if equal_nan else close
 
 
+@composite("Finite", np.isfinite)
+def _isfinite(x):
+    # OpenVINO's IsFinite is false for numbers below 1.2e-38.
+    return absolute(x) < math.inf
+
+
 def isfinite(x):
-    return _float_test("IsFinite", x, True)
+    return _float_test("Finite", x, True)
 
 
 def isin(x1, x2, assume_unique=False, invert=False):

@@ -1091,3 +1091,23 @@ def test_tests_of_floats_that_were_computed(function, name):
     expected = getattr(np, name)(np.asarray(function(convert_to_tensor(x))))
     for (result,) in both_ways(lambda x: getattr(knp, name)(function(x)), x):
         np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("name", ["max", "min", "amax", "amin"])
+@pytest.mark.parametrize("length", [1, 3])
+def test_extremes_of_infinities_alone(name, length):
+    for value in (-np.inf, np.inf):
+        x = np.full((2, length), value, "float32")
+        check(getattr(knp, name), getattr(np, name), x)
+        check(
+            lambda x: getattr(knp, name)(x, axis=1),
+            lambda x: getattr(np, name)(x, axis=1),
+            np.stack([x[0], np.ones(length, "float32")]),
+        )
+
+
+def test_subnormal_numbers_are_finite():
+    x = np.array([1e-40, -1e-40, 0, np.inf, np.nan], "float32")
+    check(knp.isfinite, np.isfinite, x)
+    for result in both(lambda x: knp.hypot(x, 0.0), x[:3]):
+        np.testing.assert_allclose(result, np.abs(x[:3]), atol=2e-38)

@@ -44,7 +44,6 @@ register(
 register("Divide", kernels.divide, layout=layout.elementwise, halves=ROUNDED)
 register("Exp", np.exp, layout=layout.elementwise, halves=ROUNDED)
 register("Floor", np.floor, layout=layout.elementwise)
-register("IsFinite", np.isfinite, layout=layout.elementwise)
 register("IsNaN", np.isnan, layout=layout.elementwise)
 register("Log", np.log, layout=layout.elementwise)
 register("Maximum", np.maximum, layout=layout.elementwise, halves=MOVED)

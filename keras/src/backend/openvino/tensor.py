@@ -74,8 +74,8 @@ class OpenVINOKerasTensor:
         if static is None:
             static = self._shape = self._find_shape()
         if self._output is not None and None in static:
-            module = traced_module()
-            if module is not None and not module.startswith(_KNOWS_NONE):
+            caller = traced_caller()
+            if caller is not None and not caller.startswith(_KNOWS_NONE):
                 return dims_of(self)
         return static
 
@@ -328,8 +328,8 @@ def dims_of(x):
     )
 
 
-def traced_module():
-    """The module that called the caller of this, in a trace for any size.
+def traced_caller():
+    """What called the caller of this, as `"module.function"`.
 
     `None` where nothing is traced, or where dims that are not known are no
     symbolic tensors.
@@ -337,21 +337,22 @@ def traced_module():
     trace = graph.current_trace()
     if trace is None or not trace.symbolic_dims:
         return None
-    return sys._getframe(2).f_globals.get("__name__", "")
+    frame = sys._getframe(2)
+    return f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_name}"
 
 
-# To these modules a dim that is not known is `None`: the backend, what prints
-# shapes, and what compares known dims only to refuse arguments. All other code
-# gets a 0-d symbolic tensor, so that `if x.shape[1] is None` takes the branch
-# that it takes with arrays; where it needs the number, that is an error, and it
-# is traced again with the size known.
+# To these modules and functions a dim that is not known is `None`: the backend,
+# what prints shapes, and what compares known dims only to refuse arguments. All
+# other code gets a 0-d symbolic tensor, so that `if x.shape[1] is None` takes
+# the branch that it takes with arrays; where it needs the number, that is an
+# error, and it is traced again with the size known.
 _KNOWS_NONE = (
     "keras.src.backend.",
     "keras.src.layers.activations.softmax",
     "keras.src.layers.merging.dot",
     "keras.src.layers.reshaping.",
     "keras.src.losses.",
-    "keras.src.ops.math",
+    "keras.src.ops.math._segment_reduce_validation",
     "keras.src.ops.nn",
     "keras.src.utils.traceback_utils",
 )
