@@ -123,11 +123,10 @@ _VIEWS = (
 def _kept_apart(results, parameters, scope):
     """The results of a loop's body as the CPU plugin can take them over.
 
-    It takes them over into the parameters one after the other, so that the
-    second of two that are exchanged would become itself again, and leaves one
-    that is a parameter, or a view of one, as memory was. A parameter that
-    nothing uses does not get its initial value, which is the result of no
-    iterations.
+    It copies results to parameters one by one: of two that are exchanged, the
+    second would be itself again, and one that is a parameter, or a view of one,
+    stays uninitialised. A parameter that the body does not use never receives
+    its initial value, which is the result of no iterations.
     """
     results = [_copied(x) if _is_view(x, scope) else x for x in results]
     used = _ancestors(results)

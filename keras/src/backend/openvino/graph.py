@@ -226,12 +226,12 @@ def _is_empty(output):
 def _folded(operation, inputs, attributes, built):
     """The Constant that an operation on Constants gives, or the node `built`.
 
-    OpenVINO folds some operations only. Of the others the CPU plugin computes
-    the value once, and what comes behind may write into it: the next call
-    gets another one. Nor can it compile some operations on arrays of no
-    elements, and it divides by their number.
+    OpenVINO folds some operations only. The CPU plugin computes the others
+    once, and a node behind them that works in place may overwrite that value:
+    the second call then goes on from a wrong one. Nor can the plugin compile
+    some operations on arrays of no elements, and it divides by their number.
 
-    What has several outputs stays, and integers that 32 bits do not hold.
+    Nodes of several outputs stay as they are, and integers beyond 32 bits.
     """
     if len(built.outputs()) > 1:
         return built

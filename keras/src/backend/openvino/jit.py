@@ -23,8 +23,6 @@ from keras.src.backend.openvino.dtypes import NUMPY_NAMES
 from keras.src.backend.openvino.dtypes import from_pairs
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import own_array
-from keras.src.backend.openvino.dtypes import to_array
-from keras.src.backend.openvino.dtypes import to_ov_tensor
 from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.specialise import Variants
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
@@ -101,6 +99,7 @@ class jit:
         self._variants = Variants(MAX_VARIANTS, MAX_BYTES, assigning)
         # Those without open dims, of arguments that others fail for.
         self._retried = Variants(MAX_RETRIED, MAX_BYTES, assigning)
+        self._last = None, None  # the last call, and the variant for it
 
     def __call__(self, *args):
         if recording.state.recorders:
@@ -109,26 +108,20 @@ class jit:
         if in_stateless_scope():
             return self._run_in_scope(args)
         leaves, treedef = _flatten(args)
-        arrays = [_array(leaf) for leaf in leaves]
-        specs = tuple(
-            leaf if array is None else _Array(array.dtype.name, array.ndim)
-            for leaf, array in zip(leaves, arrays)
-        )
-        arrays = [array for array in arrays if array is not None]
-        shapes = [array.shape for array in arrays]
-        device_name = device.get_device()
-        # With their classes: 1, 1.0 and True are equal, and so are tuples.
-        is_empty = any(not array.size for array in arrays)
-        types = tuple(map(type, specs))
-        key = (treedef, specs, types, device_name, is_empty)
-        compile = functools.partial(
-            _Compiled,
-            self._function,
-            treedef,
-            specs,
-            device_name,
-        )
-        variant = self._variants.get(key, shapes, compile, self._patterns)
+        values = [_array(leaf) for leaf in leaves]
+        arrays = [x for x in values if x is not None]
+        # With their classes: 1, 1.0 and True are equal.
+        fixed = [
+            (leaf.__class__, leaf) if x is None else (x.dtype, x.shape)
+            for leaf, x in zip(leaves, values)
+        ]
+        call = treedef, fixed, device.get_device()
+        last, variant = self._last
+        if call != last or not variant.is_current():
+            variant = self._variants.get(
+                *self._graph(leaves, values, treedef), self._patterns
+            )
+            self._last = call, variant
         try:
             return variant(arrays)
         except graph.TooLarge:
@@ -138,9 +131,26 @@ class jit:
                 raise
         # With dims that are known the function itself says what is wrong.
         variant = self._retried.get(
-            key, shapes, compile, lambda shapes: [shapes]
+            *self._graph(leaves, values, treedef), lambda shapes: [shapes]
         )
         return variant(arrays)
+
+    def _graph(self, leaves, values, treedef):
+        """What `Variants.get` asks of a call: key, shapes, how to compile."""
+        specs = tuple(
+            leaf if x is None else _Array(x.dtype.name, x.ndim)
+            for leaf, x in zip(leaves, values)
+        )
+        arrays = [x for x in values if x is not None]
+        is_empty = any(not x.size for x in arrays)
+        device_name = device.get_device()
+        # With their classes: 1, 1.0 and True are equal, and so are tuples.
+        types = tuple(map(type, specs))
+        key = (treedef, specs, types, device_name, is_empty)
+        compile = functools.partial(
+            _Compiled, self._function, treedef, specs, device_name
+        )
+        return key, [x.shape for x in arrays], compile
 
     def _run_in_scope(self, args):
         """Calls the function in a scope that says what variables are.
@@ -310,8 +320,7 @@ class _Compiled:
 
     def _run(self, arrays):
         arrays = arrays + [value_of(v._value) for v in self._state]
-        tensors = self._executable([to_ov_tensor(array) for array in arrays])
-        results = iter(map(_result, tensors, self._dtypes))
+        results = iter(map(_result, self._executable(arrays), self._dtypes))
         leaves = [
             next(results) if x is None else _copy(*x) for x in self._known
         ]
@@ -328,8 +337,7 @@ def _without_variables(structure):
     )
 
 
-def _result(tensor, dtype):
-    array = to_array(tensor)
+def _result(array, dtype):
     return concrete(from_pairs(array) if is_complex(dtype) else array)
 
 

@@ -4,6 +4,13 @@ from keras.src.backend.common import global_state
 from keras.src.backend.openvino import graph
 
 _numbers = itertools.count(1)
+_latest = [0]
+
+
+def latest_change():
+    """The number of the last change of any layer: another one, a change."""
+    return _latest[0]
+
 
 # What a model sets as it runs, which does not change what it computes.
 _RUN_STATE = frozenset(
@@ -38,7 +45,9 @@ class OpenvinoLayer:
     def _note_change(self):
         is_called = global_state.get_global_attribute("current_call_ctx")
         if is_called is None and graph.current_trace() is None:
-            self.__dict__["_last_change"] = next(_numbers)
+            number = next(_numbers)
+            self.__dict__["_last_change"] = number
+            _latest[0] = number
 
 
 def _is_same(old, new):

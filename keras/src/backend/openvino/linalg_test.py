@@ -286,7 +286,7 @@ def test_from_eight_threads():
                 u, s, vt = linalg.svd(x, full_matrices=False)
                 product = (u * s[:, None, :]) @ vt
                 np.testing.assert_allclose(product, x, atol=1e-5)
-                (result,) = executable([ov.Tensor(x)])
+                (result,) = executable([x])
                 np.testing.assert_allclose(result.data, s, atol=1e-5)
         except Exception as error:
             failures.append(error)

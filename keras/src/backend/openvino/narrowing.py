@@ -12,8 +12,6 @@ from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import rewriting
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
-from keras.src.backend.openvino.dtypes import to_array
-from keras.src.backend.openvino.dtypes import to_ov_tensor
 
 _NARROW = {"float64": "float32", "int64": "int32", "uint64": "int32"}
 
@@ -40,20 +38,14 @@ def narrow_output(output):
     return graph.plain_cast(output, "float32") if is_wide else output
 
 
-def narrow_tensor(tensor):
-    """An `openvino.Tensor` of 32 bits with the numbers of one of 64.
+def narrowed(array):
+    """A `numpy.ndarray` of 32 bits with the numbers of one of 64.
 
     Raises:
         graph.TooLarge: for an integer that 32 bits do not hold.
     """
-    array = to_array(tensor)
-    dtype = ov_to_keras_type(tensor.element_type)
+    dtype = array.dtype.name
     if dtype != "float64":
         graph.refuse_to_narrow(array, "input")
     with np.errstate(over="ignore"):
-        return to_ov_tensor(array.astype(_NARROW[dtype]))
-
-
-def widened(tensor):
-    """An `openvino.Tensor` of float64 with the numbers of one of float32."""
-    return to_ov_tensor(to_array(tensor).astype("float64"))
+        return array.astype(_NARROW[dtype])

@@ -7,8 +7,6 @@ import numpy as np
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.custom import Operations
-from keras.src.backend.openvino.dtypes import to_array
-from keras.src.backend.openvino.dtypes import to_ov_tensor
 from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.specialise import Variants
 
@@ -44,8 +42,7 @@ def run(order, wanted):
     key = (structure, device.get_device())
     compile = functools.partial(_compile, *key)
     plan = _plans.get(key, [leaf.shape for leaf in leaves], compile)
-    results = plan.executable([to_ov_tensor(leaf) for leaf in leaves])
-    values = iter([to_array(result) for result in results])
+    values = iter(plan.executable(leaves))
     # The others go with the inputs of these. A thread that still has one of
     # them finds it pending.
     for node in kept:

@@ -7,7 +7,7 @@ import threading
 class UnknownDim(TypeError, ValueError):
     """Something takes a dim that is known, and it is dynamic.
 
-    For no other error is a graph compiled again with dims that are not open.
+    After no other error does `Variants` compile a graph with all dims known.
     """
 
 
@@ -22,8 +22,8 @@ class Variants:
         max_bytes: how much those that are kept hold, by their `nbytes`; the
             latest is kept however large it is.
         compiling: a lock that is held while a variant is compiled; by default
-            each graph has one of its own. What takes another lock as it
-            compiles, or compiles others, is to have one for all.
+            each graph has one of its own, which could deadlock where compiling
+            takes other locks or compiles further variants.
     """
 
     def __init__(self, max_number, max_bytes, compiling=None):
@@ -47,10 +47,10 @@ class Variants:
                 to be known. A variant has `nbytes`, and a method `is_current`
                 that is false once it is to be compiled anew.
             patterns: a function from shapes that no variant fits to a list of
-                the same with `None` for dims that are to be dynamic; the
-                first that compiles is taken. By default these are the dims
-                that are seen to vary, which keeps the number of variants
-                small whatever sizes come, or else none.
+                candidates, tried in order: the shapes with `None` for each
+                dim that is to be dynamic. By default these are the dims that
+                differ from the closest variant, so that there are few
+                variants whatever sizes come.
         """
         with self._lock:
             graph = self._graphs.get(key)

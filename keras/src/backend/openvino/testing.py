@@ -12,8 +12,6 @@ from keras.src.backend.openvino import device
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import from_pairs
 from keras.src.backend.openvino.dtypes import is_complex
-from keras.src.backend.openvino.dtypes import to_array
-from keras.src.backend.openvino.dtypes import to_ov_tensor
 from keras.src.backend.openvino.gradient import GradientTape
 from keras.src.backend.openvino.graph import Trace
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -67,8 +65,7 @@ def run_compiled(function, *arrays, dynamic=True):
     executable = device.compile_model(
         [y for _, y in outputs], inputs, operations=operations
     )
-    tensors = list(map(to_ov_tensor, arrays))
-    results = same_each_time(lambda: list(map(to_array, executable(tensors))))
+    results = same_each_time(lambda: executable(arrays))
     return [
         from_pairs(result) if is_complex(dtype) else result
         for (dtype, _), result in zip(outputs, results)

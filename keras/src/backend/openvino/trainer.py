@@ -1,6 +1,5 @@
 import copy
 import functools
-import math
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from keras.src import callbacks as callbacks_module
 from keras.src import tree
 from keras.src.backend.openvino.jit import assigning
 from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.layer import latest_change
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import value_of
@@ -81,15 +81,31 @@ class OpenVINOTrainer(base_trainer.Trainer):
 
     def _stamped(self, function, step):
         """`function`, with the model's state that it stands for."""
+        function.checked = latest_change()
         function.change = self._latest_change()
+        function.is_built = self._is_built()
         function.release_memory = getattr(step, "release_memory", None)
         return function
 
     def _is_outdated(self, function):
         if function is None:
             return True
-        # A function that the user put here stays.
-        return getattr(function, "change", math.inf) < self._latest_change()
+        if not hasattr(function, "change"):
+            return False  # a function that the user put here stays
+        latest = latest_change()
+        if function.checked != latest:
+            if function.change < self._latest_change():
+                return True
+            function.checked = latest
+        return False
+
+    def _is_built(self):
+        return all(layer.built for layer in self._flatten_layers())
+
+    def _build_for(self, x):
+        """Builds what is not built, as a call with `x` does."""
+        with backend.StatelessScope():
+            self(tree.map_structure(_to_tensor, x))
 
     def _latest_change(self):
         return max(layer._last_change for layer in self._flatten_layers())
@@ -126,12 +142,11 @@ class OpenVINOTrainer(base_trainer.Trainer):
             epoch.data_adapter, ArrayDataAdapter
         ):
             return self.predict_on_batch(x)  # arrays of no samples
-        if not all(layer.built for layer in self._flatten_layers()):
+        if not self._is_built():
             x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(
                 _first_batch(epoch)
             )
-            with backend.StatelessScope():
-                self(tree.map_structure(_to_tensor, x))
+            self._build_for(x)
         callbacks = self._callback_list(callbacks, epoch, verbose)
         self.make_predict_function()
         self.stop_predicting = False
@@ -220,10 +235,13 @@ class OpenVINOTrainer(base_trainer.Trainer):
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def predict_on_batch(self, x):
-        if not all(layer.built for layer in self._flatten_layers()):
-            with backend.StatelessScope():
-                self(tree.map_structure(_to_tensor, x))
-        self.make_predict_function()
+        function = self.predict_function
+        if self._is_outdated(function) or not getattr(
+            function, "is_built", False
+        ):
+            if not self._is_built():
+                self._build_for(x)
+            self.make_predict_function()
         return self.predict_function([(tree.map_structure(_to_array, x),)])
 
     def fit(self, *args, **kwargs):
