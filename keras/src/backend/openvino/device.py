@@ -10,6 +10,7 @@ import openvino as ov
 from keras.src.backend.common import global_state
 from keras.src.backend.openvino import narrowing
 from keras.src.backend.openvino import rewriting
+from keras.src.backend.openvino.dtypes import for_runtime
 from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.dtypes import to_ov_tensor
@@ -214,8 +215,8 @@ class Executable:
         nbytes: the bytes of the model's constants.
     """
 
-    # What an idle request may hold, for it keeps the tensors that it was last
-    # given. A new one takes 5 us to make, and what is larger takes 200 us.
+    # What an idle request may have been given last: it holds the outputs. A new
+    # one takes 5 us to make, and what is larger takes 200 us.
     MAX_IDLE_BYTES = 2**20
     # More requests than that are at work at once only now and then.
     MAX_IDLE = 16
@@ -333,6 +334,8 @@ class _Request:
         if nbytes <= self.COPIED_BYTES:
             self._copy(arrays)
         else:
+            # Held until the end: the runtime keeps no more than the address.
+            arrays = list(map(for_runtime, arrays))
             self._share(arrays)
         if self._outputs is None:
             outputs = self._new_outputs()

@@ -100,14 +100,15 @@ def test_results_stay_as_they_are():
 def test_idle_requests_hold_little(monkeypatch):
     x = parameter("float32", (None,))
     executable = device.compile_model([ov.opset16.exp(x).output(0)], [x])
-    small, large = np.zeros(8, "float32"), np.zeros(800, "float32")
+    small, large = np.zeros(8, "float32"), np.zeros(80_000, "float32")
     monkeypatch.setattr(device.Executable, "MAX_IDLE_BYTES", large.nbytes)
     array = weakref.ref(large)
     results = [executable([a])[0] for a in (small, large)]
     result = weakref.ref(results[1])
-    np.testing.assert_array_equal(results[1], np.ones(800))
+    np.testing.assert_array_equal(results[1], np.ones(80_000))
     del large, results
     assert array() is None and result() is None
+    assert not executable._idle
     executable.release_memory()
     (again,) = executable([small])
     np.testing.assert_array_equal(again, np.ones(8))
@@ -129,6 +130,29 @@ def test_small_and_large_arrays_in_turns(dtype):
         np.testing.assert_array_equal(doubled, np.concatenate([array, array]))
         np.testing.assert_array_equal(dims, [1, len(array)])
         assert doubled.dtype == array.dtype
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda x: x.T,
+        lambda x: x[::-1],
+        lambda x: x[:, ::2],
+        np.asfortranarray,
+        lambda x: np.broadcast_to(x[:1], x.shape),
+        lambda x: np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape),
+        lambda x: np.frombuffer(b"0" + x.tobytes(), x.dtype, offset=1),
+    ],
+    ids="transposed reversed sliced fortran stretched fixed unaligned".split(),
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_large_arrays_of_any_layout(given, dtype):
+    rng = np.random.default_rng(0)
+    f = jit(lambda x: 2 * x)
+    for rows in (200, 300, 250, 200):
+        x = rng.normal(size=(rows, 300)).astype(numpy_dtype(dtype))
+        array = given(x)
+        np.testing.assert_array_equal(f(array), 2 * array.astype("float32"))
 
 
 def test_memory_is_released_while_threads_infer(monkeypatch):

@@ -118,6 +118,9 @@ class jit:
         call = treedef, fixed, device.get_device()
         last, variant = self._last
         if call != last or not variant.is_current():
+            # What is out of date is let go before another is compiled.
+            del variant
+            self._last = None, None
             variant = self._variants.get(
                 *self._graph(leaves, values, treedef), self._patterns
             )

@@ -142,13 +142,19 @@ def test_a_function_is_freed_with_its_models():
 
 def test_weights_that_were_assigned_are_let_go():
     variable = backend.Variable(ones(3))
-    f = jit(lambda x: x + variable)
-    f(ones(3))
-    old = weakref.ref(value_of(variable.value))
-    variable.assign(5 * ones(3))
-    f(ones(3))
-    gc.collect()
-    assert old() is None
+    old = []
+
+    def add(x):
+        gc.collect()  # before another model is compiled
+        assert all(value() is None for value in old)
+        return x + variable
+
+    f = jit(add)
+    for i in range(3):
+        f(ones(3))
+        old.append(weakref.ref(value_of(variable.value)))
+        variable.assign(i * ones(3))
+    assert len(f._variants) == 1
 
 
 def test_variables_among_the_results():

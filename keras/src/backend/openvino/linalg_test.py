@@ -287,7 +287,7 @@ def test_from_eight_threads():
                 product = (u * s[:, None, :]) @ vt
                 np.testing.assert_allclose(product, x, atol=1e-5)
                 (result,) = executable([x])
-                np.testing.assert_allclose(result.data, s, atol=1e-5)
+                np.testing.assert_allclose(result, s, atol=1e-5)
         except Exception as error:
             failures.append(error)
 

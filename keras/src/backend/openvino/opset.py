@@ -289,7 +289,7 @@ register("VariadicSplit", kernels.variadic_split, halves=MOVED)
 
 
 def _gather_from_one(inputs, attributes):
-    """From a batch of one the CPU plugin reads beyond its memory."""
+    """From a batch known to be one the CPU plugin reads beyond its memory."""
     x, indices, axis = inputs
     count = attributes.get("batch_dims", 0)
     batch = [indices.partial_shape[i] for i in range(count)]

@@ -158,7 +158,7 @@ def takes(x, states, weights):
         is_symbolic(x)
         and x.ndim == 3
         and 0 not in x.shape
-        # One state for all of a batch is none that a loop takes either.
+        # One state for all of a batch is left to the loop, which broadcasts it.
         and all(state.shape[0] == x.shape[0] for state in states)
         and len(dtypes) == 1
         and dtypes <= set(_DTYPES)

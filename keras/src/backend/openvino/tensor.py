@@ -19,6 +19,7 @@ from keras.src.backend.openvino.dtypes import complex_of
 from keras.src.backend.openvino.dtypes import dtype_name
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import is_inexact
+from keras.src.backend.openvino.dtypes import is_integer
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import ov_name
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
@@ -595,22 +596,22 @@ def _new_array(x, dtype):
     if not _has_dtype(x):
         if dtype is None:
             dtype = _python_dtype(array)
-        elif array.dtype == "int64" and dtype not in _OF_64_BITS and array.size:
-            if not is_inexact(dtype):
-                _refuse_beyond(dtype, int(array.min()), int(array.max()))
+        elif array.dtype.kind in "iu" and array.size and is_integer(dtype):
+            extremes = int(array.min()), int(array.max())
+            info = np.iinfo(dtype)
+            if not info.min <= extremes[0] <= extremes[1] <= info.max:
+                _refuse_beyond(dtype, *extremes)
     return own_array(array, dtype)
-
-
-_OF_64_BITS = ("int64", "uint64")
 
 
 def _refuse_beyond(dtype, *numbers):
     """Raises an `OverflowError` for Python integers that are far too large.
 
-    As on JAX, those of 32 bits wrap around in a smaller dtype.
+    As on JAX, those that int32 holds wrap around in a smaller dtype.
     """
+    end = 2**32 if dtype == "uint32" else 2**31
     for x in numbers:
-        if x.__class__ is int and not -(2**31) <= x < 2**32:
+        if x.__class__ is int and not -(2**31) <= x < end:
             raise OverflowError(
                 f"The Python integer {x} does not fit the dtype {dtype}."
             )

@@ -348,6 +348,10 @@ def test_bfloat16_numpy_arrays_are_ml_dtypes():
         lambda x: ops.convert_to_tensor(2**32, "int32"),
         lambda x: ops.convert_to_tensor([0, 2**40], "int32"),
         lambda x: ops.convert_to_tensor([-(2**40)], "uint8"),
+        lambda x: ops.convert_to_tensor([2**63], "int32"),
+        lambda x: ops.convert_to_tensor([2**63], "int64"),
+        lambda x: ops.convert_to_tensor([1, 2**31], "int32"),
+        lambda x: x + 2**31,
         lambda x: ops.convert_to_tensor(2**70, "int64"),
     ],
 )
@@ -361,6 +365,13 @@ def test_python_integers_of_32_bits_wrap_around():
     x = np.array([1], "uint8")
     np.testing.assert_array_equal(ops.add(x, 300), [45])
     np.testing.assert_array_equal(ops.add(x, -1), [0])
+    np.testing.assert_array_equal(
+        ops.add(np.array([1], "uint32"), 2**32 - 1), [0]
+    )
+    assert np.asarray(ops.convert_to_tensor([2**40, 0], "bool")).tolist() == [
+        True,
+        False,
+    ]
     np.testing.assert_array_equal(
         ops.convert_to_tensor([2**40], "int64"), [2**40]
     )

@@ -87,6 +87,10 @@ def test_arrays_of_any_layout(given, run_eagerly):
     y = x @ np.asarray(model.layers[0].kernel)
     np.testing.assert_allclose(model.predict(given(x), verbose=0), y, rtol=1e-5)
     np.testing.assert_allclose(model.predict_on_batch(given(x)), y, rtol=1e-5)
+    many = np.tile(x, (5000, 1))  # the runtime gets the memory of large ones
+    for _ in range(2):
+        result = model.predict_on_batch(given(many))
+        np.testing.assert_allclose(result, np.tile(y, (5000, 1)), rtol=1e-5)
     loss = model.evaluate(given(x), given(y + 1), verbose=0)
     np.testing.assert_allclose(loss, 1, rtol=1e-5)
     loss = model.test_on_batch(given(x), given(y + 1))
