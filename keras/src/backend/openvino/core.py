@@ -29,6 +29,7 @@ from keras.src.backend.openvino.device import device_scope
 from keras.src.backend.openvino.device import get_device
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import for_runtime
+from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.graph import Trace
 from keras.src.backend.openvino.kernels import is_outside
@@ -94,6 +95,16 @@ def convert_to_numpy(x):
 
 def is_tensor(x):
     return isinstance(x, OpenVINOKerasTensor)
+
+
+def get_ov_output(x, ov_type=None):
+    """The `openvino.Output` of anything that `convert_to_tensor` takes.
+
+    For code that builds OpenVINO nodes of its own; the released backend has
+    it under this name.
+    """
+    dtype = None if ov_type is None else ov_to_keras_type(ov_type)
+    return convert_to_tensor(x, dtype).output
 
 
 def shape(x):

@@ -1,11 +1,13 @@
 import jax
 import ml_dtypes
 import numpy as np
+import openvino as ov
 import pytest
 
 from keras.src import layers
 from keras.src import ops
 from keras.src.backend.openvino.core import Variable
+from keras.src.backend.openvino.core import get_ov_output
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.testing import run_compiled
@@ -290,3 +292,16 @@ def test_a_scan_of_no_steps_assigns_nothing():
     carry, rows = ops.scan(step, np.ones(2, "float32"), np.ones((0, 3)))
     assert rows.shape == (0, 3) and float(variable) == 0
     np.testing.assert_array_equal(carry, np.ones(2))
+
+
+def test_outputs_for_nodes_of_ones_own():
+    output = get_ov_output([1, 2], ov.Type.f32)
+    assert output.get_element_type() == ov.Type.f32
+    np.testing.assert_array_equal(output.get_node().data, [1, 2])
+
+    def doubled(x):
+        return ops.convert_to_tensor(
+            ov.opset16.add(get_ov_output(x), get_ov_output(x)).output(0)
+        )
+
+    np.testing.assert_array_equal(jit(doubled)(np.ones(3, "float32")), [2] * 3)

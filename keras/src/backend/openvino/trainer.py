@@ -11,6 +11,7 @@ from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.layer import latest_change
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import concrete
+from keras.src.backend.openvino.tensor import symbolic
 from keras.src.backend.openvino.tensor import value_of
 from keras.src.trainers import trainer as base_trainer
 from keras.src.trainers.data_adapters import data_adapter_utils
@@ -249,6 +250,23 @@ class OpenVINOTrainer(base_trainer.Trainer):
 
     def train_on_batch(self, *args, **kwargs):
         raise NotImplementedError(_NO_TRAINING.format("train_on_batch"))
+
+    # KerasHub's own bridge, where this one is not in its place, compiles its
+    # models of `generate` with these two.
+
+    def _parameterize_data(self, data):
+        """Symbolic tensors like the arrays in `data`, batch dims dynamic."""
+
+        def parameterize(x):
+            x = backend.convert_to_tensor(x)
+            return symbolic(x.dtype, (None,) + x.shape[1:] if x.shape else ())
+
+        return tree.map_structure(parameterize, data)
+
+    def _unpack_singleton(self, x):
+        if isinstance(x, (list, tuple)) and len(x) == 1:
+            return x[0]
+        return x
 
 
 def _as_one_change(assign):

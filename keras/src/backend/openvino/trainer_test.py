@@ -420,3 +420,14 @@ def test_losses_of_layers_are_part_of_the_loss(run_eagerly):
 
 def dense_ones():
     return ones(5, 4)
+
+
+def test_what_the_bridge_of_kerashub_calls():
+    model = models.Sequential([layers.Input((3,)), layers.Dense(2)])
+    data = {"x": ones(4, 3), "n": [np.int32(7)]}
+    symbols = model._parameterize_data(data)
+    assert symbols["x"].output.partial_shape.to_string() == "[?,3]"
+    assert symbols["n"][0].output.partial_shape.to_string() == "[]"
+    assert symbols["n"][0].dtype == "int32"
+    assert model._unpack_singleton([1]) == 1
+    assert model._unpack_singleton([1, 2]) == [1, 2]
