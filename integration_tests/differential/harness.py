@@ -112,13 +112,23 @@ def find(table, specs, cases):
     with ThreadPoolExecutor(2) as pool:
         here = pool.submit(run_in_child, table, cases, "openvino")
         there = pool.submit(run_in_child, table, cases, "jax")
-    findings = []
-    for case, outcomes, references in zip(cases, here.result(), there.result()):
-        if isinstance(references, str):
-            references = [Outcome(None, references)]  # JAX died.
-        spec = specs[case.name]
-        findings += compare(spec, case, outcomes, references)
-    return findings
+    answers = list(zip(cases, here.result(), there.result()))
+    suspects = [answer for answer in answers if _compared(specs, *answer)]
+    # JAX may give two answers: on a busy machine it gave another loss of
+    # `test_on_batch`. What it says twice counts.
+    again = run_in_child(table, [case for case, *_ in suspects], "jax")
+    return [
+        finding
+        for (case, outcomes, _), references in zip(suspects, again)
+        for finding in _compared(specs, case, outcomes, references)
+    ]
+
+
+def _compared(specs, case, outcomes, references):
+    """The findings for a case."""
+    if isinstance(references, str):
+        references = [Outcome(None, references)]  # JAX died.
+    return compare(specs[case.name], case, outcomes, references)
 
 
 def report(findings):
