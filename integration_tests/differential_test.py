@@ -33,23 +33,24 @@ pytestmark = pytest.mark.skipif(
     reason="compares this backend with another",
 )
 
-OPS = "integration_tests.differential.ops"
-DERIVATIVES = "integration_tests.differential.derivatives"
-EMPTIES = "integration_tests.differential.empties"
-EVALUATIONS = "integration_tests.differential.evaluations"
-MODELS = "integration_tests.differential.models"
-CHAINS = "integration_tests.differential.chains"
-LAYERS = "integration_tests.differential.layers"
-POLICIES = "integration_tests.differential.policies"
 PARTS = 8
+
+
+def check(table, count, specs=None):
+    """Draws and compares `count` cases of a table, or of some of its specs."""
+    specs = table.SPECS if specs is None else specs
+    cases = harness.draw(specs, count, seed=0)
+    findings = harness.find(table.__name__, specs, cases)
+    assert not findings, "\n" + harness.report(findings)
+
+
+def every(step, table, start=0):
+    return dict(list(table.SPECS.items())[start::step])
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_ops(part):
-    specs = dict(list(ops.SPECS.items())[part::PARTS])
-    cases = harness.draw(specs, 1600 // PARTS, seed=0)
-    findings = harness.find(OPS, specs, cases)
-    assert not findings, "\n" + harness.report(findings)
+    check(ops, 1600 // PARTS, every(PARTS, ops, part))
 
 
 def test_no_op_is_missing():
@@ -73,51 +74,32 @@ def public(module):
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_layers(part):
-    specs = dict(list(layers.SPECS.items())[part::PARTS])
-    cases = harness.draw(specs, 2 * len(specs), seed=0)
-    findings = harness.find(LAYERS, specs, cases)
-    assert not findings, "\n" + harness.report(findings)
+    specs = every(PARTS, layers, part)
+    check(layers, 2 * len(specs), specs)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_derivatives(part):
-    specs = dict(list(derivatives.SPECS.items())[part::PARTS])
-    cases = harness.draw(specs, len(specs), seed=0)
-    findings = harness.find(DERIVATIVES, specs, cases)
-    assert not findings, "\n" + harness.report(findings)
+    specs = every(PARTS, derivatives, part)
+    check(derivatives, len(specs), specs)
 
 
-def test_chains():
-    cases = harness.draw(chains.SPECS, 200, seed=0)
-    findings = harness.find(CHAINS, chains.SPECS, cases)
-    assert not findings, "\n" + harness.report(findings)
-
-
-def test_models():
-    cases = harness.draw(models.SPECS, 60, seed=0)
-    findings = harness.find(MODELS, models.SPECS, cases)
-    assert not findings, "\n" + harness.report(findings)
+@pytest.mark.parametrize(
+    "table, count", [(chains, 200), (models, 60), (evaluations, 12)]
+)
+def test_whole_tables(table, count):
+    check(table, count)
 
 
 def test_policies():
-    names = ["mixed_model", "quantised_model", *list(layers.SPECS)[::12]]
+    names = ["mixed_model", "quantised_model", *every(12, layers)]
     specs = {name: policies.SPECS[name] for name in names}
-    cases = harness.draw(specs, len(specs), seed=0)
-    findings = harness.find(POLICIES, specs, cases)
-    assert not findings, "\n" + harness.report(findings)
+    check(policies, len(specs), specs)
 
 
 def test_empties():
-    specs = dict(list(empties.SPECS.items())[::6])
-    cases = harness.draw(specs, len(specs), seed=0)
-    findings = harness.find(EMPTIES, specs, cases)
-    assert not findings, "\n" + harness.report(findings)
-
-
-def test_evaluations():
-    cases = harness.draw(evaluations.SPECS, 12, seed=0)
-    findings = harness.find(EVALUATIONS, evaluations.SPECS, cases)
-    assert not findings, "\n" + harness.report(findings)
+    specs = every(6, empties)
+    check(empties, len(specs), specs)
 
 
 def test_every_layer_is_drawn():

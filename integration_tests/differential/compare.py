@@ -229,18 +229,19 @@ def has_overflown(finding):
 
 
 def is_between_infinities(finding):
-    """Whether only results that no reference has finite differ."""
-    if finding.kind != "value":
+    """Whether results differ only where both are not finite."""
+    return finding.kind == "value" and any(
+        alike_where_finite(finding.got[0], wanted)
+        for wanted, *_ in finding.wanted
+    )
+
+
+def alike_where_finite(x, y):
+    if isinstance(y, str) or x.shape != y.shape:
         return False
-    wanted = [w[0] for w in finding.wanted if not isinstance(w[0], str)]
-    got = finding.got[0].astype("float64")
-    differ = [
-        w.shape == got.shape and w.astype("float64") != got for w in wanted
-    ]
-    return any(
-        np.all(~np.isfinite(got[d]) & ~np.isfinite(w.astype("float64")[d]))
-        for d, w in zip(differ, wanted)
-        if d is not False
+    x, y = x.astype("float64"), y.astype("float64")
+    return np.array_equal(
+        *(np.where(np.isfinite(z), z, np.nan) for z in (x, y)), equal_nan=True
     )
 
 

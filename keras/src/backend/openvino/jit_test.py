@@ -15,6 +15,7 @@ from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import jit as jit_module
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.tensor import value_of
+from keras.src.backend.openvino.testing import compiled_models
 from keras.src.backend.openvino.testing import in_threads_beside
 
 
@@ -399,16 +400,7 @@ def test_functions_that_call_each_other_in_threads():
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """The models that are compiled."""
-    models = []
-    compile_model = device.compile_model
-
-    def counted(*args, **kwargs):
-        models.append(compile_model(*args, **kwargs))
-        return models[-1]
-
-    monkeypatch.setattr(device, "compile_model", counted)
-    return models
+    return compiled_models(monkeypatch)
 
 
 def test_an_input_that_32_bits_do_not_hold_compiles_nothing(compiled):

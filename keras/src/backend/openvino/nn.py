@@ -331,10 +331,7 @@ def _pool(type, x, pool_size, strides, padding, data_format, **attributes):
     batch, channels, *places = dims_of(x)
     if 0 in x.shape[2:]:  # OpenVINO pools something only.
         reach = kernel if padding == "valid" else (1,) * dims
-        places = [
-            0 if n == 0 else (n - k) // s + 1
-            for n, k, s in zip(places, reach, strides)
-        ]
+        places = _windows(places, reach, strides)
         pooled = numpy.zeros((batch, channels, *places), x.dtype)
         return _restored(pooled, data_format)
     is_empty = 0 in x.shape[:2]
@@ -492,10 +489,9 @@ def _convolve(
         # OpenVINO slides kernels over something only.
         batch, _, *sizes = dims_of(x)
         filters = math.prod(weights.shape[: -dims - 1])
-        if auto_pad == "valid":
-            reach = _reach(kernel_size, dilations)
-            sizes = [n - r + 1 if n != 0 else 0 for n, r in zip(sizes, reach)]
-        places = [-(-n // s) for n, s in zip(sizes, strides)]
+        reach = _reach(kernel_size, dilations)
+        reach = reach if auto_pad == "valid" else (1,) * dims
+        places = _windows(sizes, reach, strides)
         result = numpy.zeros((batch, filters, *places), x.dtype)
         return _restored(result, data_format)
     result = _in_floats(
@@ -514,6 +510,14 @@ def _convolve(
 def _reach(kernel_size, dilations):
     """How many places a kernel spans in each dim that is known."""
     return [n and (n - 1) * d + 1 for n, d in zip(kernel_size, dilations)]
+
+
+def _windows(sizes, reach, strides):
+    """How many windows of so many places fit into each dim."""
+    return [
+        max(0, (size - places) // stride + 1)
+        for size, places, stride in zip(sizes, reach, strides)
+    ]
 
 
 def _check_not_empty(sizes, kernel_size, dilations):
@@ -923,12 +927,9 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
         x = apply("Pad", x, widths, widths, zero, pad_mode="constant")
     batch, channels, *places = dims_of(x)
     if x.size == 0:
-        blocks = (
-            max(0, (size - rate * (taps - 1) - 1) // step + 1)
-            for size, taps, rate, step in zip(places, kernel, dilation, stride)
-        )
+        blocks = _windows(places, _reach(kernel, dilation), stride)
         dims = batch, channels * math.prod(kernel), math.prod(blocks)
-        return apply("Broadcast", convert_to_tensor(0, x.dtype), dims)
+        return numpy.zeros(dims, x.dtype)
     patches = apply(
         "ExtractImagePatches",
         x,

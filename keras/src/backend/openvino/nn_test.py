@@ -12,6 +12,7 @@ from keras.src.backend.openvino import nn
 from keras.src.backend.openvino import plans
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.testing import both_ways
+from keras.src.backend.openvino.testing import compiled_models
 from keras.src.backend.openvino.testing import node_types
 from keras.src.backend.openvino.testing import run_compiled
 from keras.src.backend.openvino.testing import trace
@@ -525,16 +526,8 @@ class TestConvolutions:
         kernel = normal(3, 3, 32, 32).astype("float32")
         sizes = (1, 2, 3, 4)
         inputs = [normal(n, 16, 16, 32).astype("float32") for n in sizes]
-        compiled = []
-        compile_model = plans.device.compile_model
+        compiled = compiled_models(monkeypatch)
         monkeypatch.setattr(plans, "_plans", plans.Variants(8, 2**20))
-        monkeypatch.setattr(
-            plans.device,
-            "compile_model",
-            lambda *args, **kwargs: (
-                compiled.append(args) or compile_model(*args, **kwargs)
-            ),
-        )
         results = [np.asarray(nn.conv(x, kernel)) for x in inputs]
         assert len(compiled) == 2
         monkeypatch.setattr(interpret, "COMPILED_WORK", math.inf)

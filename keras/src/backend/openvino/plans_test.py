@@ -1,30 +1,22 @@
 import numpy as np
 import pytest
 
-from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import plans
 from keras.src.backend.openvino.specialise import Variants
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import pending
+from keras.src.backend.openvino.testing import compiled_models
 from keras.src.backend.openvino.testing import normal
 
 
 @pytest.fixture(autouse=True)
 def compiled(monkeypatch):
     """The models that are compiled, in a cache of their own."""
-    models = []
-    compile_model = device.compile_model
-
-    def counted(*args, **kwargs):
-        models.append(compile_model(*args, **kwargs))
-        return models[-1]
-
-    monkeypatch.setattr(device, "compile_model", counted)
     cache = Variants(plans.MAX_PLANS, plans.MAX_BYTES)
     monkeypatch.setattr(plans, "_plans", cache)
-    return models
+    return compiled_models(monkeypatch)
 
 
 def node_of(tensor):

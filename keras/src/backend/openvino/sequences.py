@@ -75,77 +75,69 @@ class Cell(typing.NamedTuple):
         }[self.type]
 
 
-def lstm_cell(activation, recurrent_activation):
-    """The `Cell` of an LSTM with these activations, or `None`."""
-    if _are_default(activation, recurrent_activation):
-        return Cell("LSTMSequence", ("sigmoid", "tanh", "tanh"))
-
-
-def gru_cell(activation, recurrent_activation, reset_after):
-    """The `Cell` of a GRU with these activations, or `None`."""
-    if _are_default(activation, recurrent_activation):
-        return Cell("GRUSequence", ("sigmoid", "tanh"), bool(reset_after))
-
-
-def _are_default(activation, recurrent_activation):
-    return (
-        activation is activations.tanh
-        and recurrent_activation is activations.sigmoid
-    )
-
-
-def _simple_cell(activation):
-    if activation in (activations.tanh, activations.relu):
-        return Cell("RNNSequence", (activation.__name__,))
-
-
 def find(step_function):
     """The cell that the step of a Keras layer calls, and its weights.
 
-    Keras hands over the step alone, a function inside `RNN.inner_loop`; what
-    that sees of the layer tells the cell.
-
     Returns:
         A `Cell` and its `Weights`, or `None` where no operation stands for
-        the cell.
+        the step.
     """
-    # Layers are built on the backend.
-    from keras.src.layers.rnn.gru import GRUCell
-    from keras.src.layers.rnn.lstm import LSTMCell
-    from keras.src.layers.rnn.rnn import RNN
-    from keras.src.layers.rnn.simple_rnn import SimpleRNNCell
+    layer = _cell_layer(step_function)
+    cell = None if layer is None else _cell_of(layer)
+    if cell is None:
+        return None
+    bias = layer.bias if layer.use_bias else None
+    weights = layer.kernel, layer.recurrent_kernel, bias
+    dtype = layer.compute_dtype
+    return cell, Weights(*(x if x is None else cast(x, dtype) for x in weights))
+
+
+def _cell_layer(step_function):
+    """The cell layer that a step calls, if that is all it does, or `None`.
+
+    Keras hands over the step alone, a function inside `RNN.inner_loop`; what
+    that sees of the layer tells the cell.
+    """
+    from keras.src.layers.rnn.rnn import RNN  # layers are built on the backend
 
     code = getattr(step_function, "__code__", None)
     if code is None or code not in RNN.inner_loop.__code__.co_consts:
         return None  # a step of its own may do more than call the cell
     seen = dict(zip(code.co_freevars, step_function.__closure__))
-    layer_cell = seen["self"].cell_contents.cell
-    kind = type(layer_cell)
-    if kind not in (GRUCell, LSTMCell, SimpleRNNCell):
+    cell = seen["self"].cell_contents.cell
+    is_training = seen["cell_kwargs"].cell_contents.get("training")
+    dropouts = ("dropout", "recurrent_dropout")
+    if is_training and any(getattr(cell, name, 0) for name in dropouts):
         return None
-    if "call" in layer_cell.__dict__:
-        return None  # somebody put another function there
-    if seen["cell_kwargs"].cell_contents.get("training") and (
-        layer_cell.dropout or layer_cell.recurrent_dropout
-    ):
+    # Somebody may have put another function in place of its `call`.
+    return None if "call" in vars(cell) else cell
+
+
+def _cell_of(layer):
+    """The `Cell` of a cell layer, or `None` where there is none."""
+    from keras.src.layers.rnn.gru import GRUCell
+    from keras.src.layers.rnn.lstm import LSTMCell
+    from keras.src.layers.rnn.simple_rnn import SimpleRNNCell
+
+    kind = type(layer)  # a subclass may compute something else
+    functions = [
+        getattr(layer, name, None)
+        for name in ("activation", "recurrent_activation")
+    ]
+    if kind is SimpleRNNCell:
+        is_known = functions[0] in (activations.tanh, activations.relu)
+    else:
+        is_known = functions == [activations.tanh, activations.sigmoid]
+    if not is_known:
         return None
     if kind is SimpleRNNCell:
-        cell = _simple_cell(layer_cell.activation)
-    else:
-        functions = layer_cell.activation, layer_cell.recurrent_activation
-        if kind is LSTMCell:
-            cell = lstm_cell(*functions)
-        else:
-            cell = gru_cell(*functions, layer_cell.reset_after)
-    if cell is None:
-        return None
-    dtype = layer_cell.compute_dtype
-    weights = (
-        layer_cell.kernel,
-        layer_cell.recurrent_kernel,
-        layer_cell.bias if layer_cell.use_bias else None,
-    )
-    return cell, Weights(*(x if x is None else cast(x, dtype) for x in weights))
+        return Cell("RNNSequence", (functions[0].__name__,))
+    if kind is LSTMCell:
+        return Cell("LSTMSequence", ("sigmoid", "tanh", "tanh"))
+    if kind is GRUCell:
+        after = bool(layer.reset_after)
+        return Cell("GRUSequence", ("sigmoid", "tanh"), after)
+    return None
 
 
 def takes(x, states, weights):
@@ -237,7 +229,7 @@ def run_masked(cell, x, states, weights, mask, before):
     Returns:
         The outputs, and a list of the states.
     """
-    batch, time, features = dims_of(x)
+    batch, time, _ = dims_of(x)
     mask = broadcast_to(mask, (batch, time))
     counts = cumsum(cast(mask, "int32"), axis=1)
     steps = broadcast_to(arange(time, dtype="int32"), (batch, time))
@@ -249,7 +241,7 @@ def run_masked(cell, x, states, weights, mask, before):
         steps,
         1,
     )[:, :-1]
-    more = np.zeros(features, "float32")
+    more = np.zeros(weights.kernel.shape[0], "float32")
     if cell.type == "LSTMSequence":
         x = pad(x, [(0, 0), (0, 0), (0, 1)])
         more = np.append(more, 1)

@@ -116,6 +116,19 @@ def check(function, arrays, expected, rtol=1e-6, atol=0.0, dynamic=True):
             assert result.shape == np.shape(wanted)
 
 
+def compiled_models(monkeypatch):
+    """A list that gets each model that is compiled from now on in a test."""
+    models = []
+    compile_model = device.compile_model
+
+    def noted(*args, **kwargs):
+        models.append(compile_model(*args, **kwargs))
+        return models[-1]
+
+    monkeypatch.setattr(device, "compile_model", noted)
+    return models
+
+
 def normal(*shape, dtype="float32", seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
