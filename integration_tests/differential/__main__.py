@@ -35,7 +35,7 @@ def main():
         "--only", nargs="*", help="names of the ops or layers; all by default"
     )
     args = parser.parse_args()
-    total, findings = 0, []
+    total = findings = 0
     for table in args.table or TABLES:
         module = TABLES[table]
         specs = importlib.import_module(module).SPECS
@@ -44,10 +44,11 @@ def main():
         cases = draw(specs, args.cases, args.seed) if specs else []
         for start in range(0, len(cases), BATCH):
             batch = cases[start : start + BATCH]
-            findings += find(module, specs, batch)
-            total += len(batch)
-    print(report(findings))
-    print(f"{total} cases, {len(findings)} findings")
+            found = find(module, specs, batch)
+            total, findings = total + len(batch), findings + len(found)
+            if found:
+                print(report(found))
+            print(f"{table}: {total} cases, {findings} findings", flush=True)
     return bool(findings)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import functools
 import itertools
+import math
 import threading
 import typing
 import weakref
@@ -110,9 +111,8 @@ class jit:
         leaves, treedef = _flatten(args)
         values = [_array(leaf) for leaf in leaves]
         arrays = [x for x in values if x is not None]
-        # With their classes: 1, 1.0 and True are equal.
         fixed = [
-            (leaf.__class__, leaf) if x is None else (x.dtype, x.shape)
+            _told_apart(leaf) if x is None else (x.dtype, x.shape)
             for leaf, x in zip(leaves, values)
         ]
         call = treedef, fixed, device.get_device()
@@ -144,12 +144,11 @@ class jit:
             leaf if x is None else _Array(x.dtype.name, x.ndim)
             for leaf, x in zip(leaves, values)
         )
+        kinds = tuple(map(_told_apart, specs))
         arrays = [x for x in values if x is not None]
         is_empty = any(not x.size for x in arrays)
         device_name = device.get_device()
-        # With their classes: 1, 1.0 and True are equal, and so are tuples.
-        types = tuple(map(type, specs))
-        key = (treedef, specs, types, device_name, is_empty)
+        key = (treedef, kinds, device_name, is_empty)
         compile = functools.partial(
             _Compiled, self._function, treedef, specs, device_name
         )
@@ -205,6 +204,12 @@ def _array(leaf):
     if leaf.__class__ is np.ndarray and leaf.dtype in NUMPY_NAMES:
         return leaf  # not copied: nothing keeps it
     return value_of(convert_to_tensor(leaf)) if _is_array(leaf) else None
+
+
+def _told_apart(leaf):
+    """A key for a leaf: 1, 1.0 and True are equal, and so are 0.0 and -0.0."""
+    is_float = isinstance(leaf, float)
+    return leaf.__class__, math.copysign(1, leaf) if is_float else None, leaf
 
 
 def _is_array(leaf):

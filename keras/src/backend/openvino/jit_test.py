@@ -122,6 +122,12 @@ def test_equal_arguments_of_different_types_are_traced_apart():
     assert [f(x, n).dtype for n in (1, 1.0)] == ["int32", "float32"]
 
 
+def test_zeros_of_both_signs_are_traced_apart():
+    divide = jit(lambda x, y: x / y)
+    for zero, expected in ((0.0, np.inf), (-0.0, -np.inf), (0.0, np.inf)):
+        assert float(divide(np.float32(1), zero)) == expected
+
+
 def test_the_models_that_are_kept_are_few(monkeypatch):
     monkeypatch.setattr(jit_module, "MAX_VARIANTS", 3)
     f, traces = counted(lambda x: x[:, : x.shape[1] // 2])

@@ -485,8 +485,8 @@ def _convolve(
     x = _channels_first(x, data_format)
     if auto_pad == "valid":
         _check_not_empty(x.shape[2:], kernel_size, dilations)
-    if 0 in x.shape[2:] and None not in weights.shape:
-        # OpenVINO slides kernels over something only.
+    if 0 in (*x.shape[2:], *weights.shape) and None not in weights.shape:
+        # OpenVINO slides some kernels over something only.
         batch, _, *sizes = dims_of(x)
         filters = math.prod(weights.shape[: -dims - 1])
         reach = _reach(kernel_size, dilations)
@@ -514,9 +514,12 @@ def _reach(kernel_size, dilations):
 
 def _windows(sizes, reach, strides):
     """How many windows of so many places fit into each dim."""
-    return [
-        max(0, (size - places) // stride + 1)
+    counts = [
+        (size - places) // stride + 1
         for size, places, stride in zip(sizes, reach, strides)
+    ]
+    return [
+        max(0, n) if isinstance(n, int) else numpy.maximum(n, 0) for n in counts
     ]
 
 

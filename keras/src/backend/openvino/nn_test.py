@@ -334,6 +334,18 @@ class TestConvolutions:
         result = run_compiled(lambda x: nn.conv(x, kernel), empty)[0]
         assert result.shape == (0, 6, 5)
 
+    @pytest.mark.parametrize("channels_last", [True, False])
+    def test_convolutions_without_filters(self, channels_last):
+        data_format = f"channels_{'last' if channels_last else 'first'}"
+        x = np.ones((1, 4, 4, 2) if channels_last else (1, 2, 4, 4), "float32")
+        kernel = np.ones((2, 2, 2, 0), "float32")
+        expected = (1, 3, 3, 0) if channels_last else (1, 0, 3, 3)
+        for op in (nn.conv, nn.depthwise_conv):
+            options = {"data_format": data_format}
+            assert op(x, kernel, **options).shape == expected
+            (result,) = run_compiled(lambda x: op(x, kernel, **options), x)
+            assert result.shape == expected
+
     @pytest.mark.parametrize("dilation_rate", [1, 2])
     @pytest.mark.parametrize(
         "padding,strides,expected",

@@ -592,7 +592,7 @@ def _new_array(x, dtype):
     """A new `numpy.ndarray` of a Keras dtype with the values of `x`."""
     if dtype is not None and x.__class__ in (int, float, bool, complex):
         return _scalar(x, dtype)
-    array = _as_array(x)
+    array = _as_array(x, dtype)
     if not _has_dtype(x):
         if dtype is None:
             dtype = _python_dtype(array)
@@ -617,7 +617,7 @@ def _refuse_beyond(dtype, *numbers):
             )
 
 
-def _as_array(x):
+def _as_array(x, dtype):
     if str(getattr(x, "dtype", "")) == "torch.bfloat16":
         # NumPy has no bfloat16 of its own, and torch gives it none.
         return np.asarray(x.detach().float()).astype(numpy_dtype("bfloat16"))
@@ -627,6 +627,8 @@ def _as_array(x):
         raise type(error)(
             f"Cannot convert a {x.__class__.__name__} to a tensor: {error}"
         ) from error
+    if isinstance(x, (list, tuple)):
+        array = _with_large_integers(x, array, dtype)
     if np.ma.is_masked(x):
         raise ValueError(
             "Cannot convert an array with masked elements to a tensor, which "
@@ -639,6 +641,27 @@ def _as_array(x):
             "booleans."
         )
     return array
+
+
+def _with_large_integers(x, array, dtype):
+    """`array`, made of the nested lists `x`, with integers that int64 lacks.
+
+    NumPy makes floats or objects of them. They are uint64 where that holds
+    all, and floats where floats are wanted.
+    """
+    kind = array.dtype.kind
+    if kind != "O" and not (kind == "f" and (np.abs(array) >= 2**63).any()):
+        return array
+    leaves = np.array(x, dtype=object)
+    classes = {leaf.__class__ for leaf in leaves.flat}
+    if not classes <= {int, float}:
+        return array
+    if classes == {int} and (dtype is None or is_integer(dtype)):
+        extremes = min(leaves.flat), max(leaves.flat)
+        if extremes[0] < 0 or extremes[1] >= 2**64:
+            _refuse_beyond(dtype or "uint64", *extremes)
+        return leaves.astype("uint64")
+    return leaves.astype("float64")
 
 
 _ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")

@@ -351,6 +351,9 @@ def test_bfloat16_numpy_arrays_are_ml_dtypes():
         lambda x: ops.convert_to_tensor([2**63], "int32"),
         lambda x: ops.convert_to_tensor([2**63], "int64"),
         lambda x: ops.convert_to_tensor([1, 2**31], "int32"),
+        lambda x: ops.convert_to_tensor([0, 2**63], "int64"),
+        lambda x: ops.convert_to_tensor([-1, 2**63]),
+        lambda x: ops.convert_to_tensor([[2**64], [1]]),
         lambda x: x + 2**31,
         lambda x: ops.convert_to_tensor(2**70, "int64"),
     ],
@@ -378,6 +381,15 @@ def test_python_integers_of_32_bits_wrap_around():
     np.testing.assert_array_equal(
         ops.convert_to_tensor([2**40], "float32"), [2**40]
     )
+
+
+def test_lists_of_integers_beyond_64_bits():
+    exact = ops.convert_to_tensor([0, 2**63 + 1])
+    assert exact.dtype == "uint64"
+    assert exact.tolist() == [0, 2**63 + 1]
+    for numbers in ([2**70, -1], [0.5, 2**70], [2**63, 0]):
+        result = ops.convert_to_tensor(numbers, "float32")
+        np.testing.assert_array_equal(result, np.float32(numbers))
 
 
 def test_bfloat16_of_torch():
