@@ -1,4 +1,8 @@
+import concurrent.futures
+import contextlib
 import gc
+import json
+import os
 import weakref
 
 import numpy as np
@@ -10,8 +14,10 @@ from keras import layers
 from keras import ops
 from keras.src import tree
 from keras.src.backend.openvino.custom import Operation
+from keras.src.backend.openvino.export import compress
 from keras.src.export.openvino import export_openvino
-from keras.src.export.openvino import input_leaves
+from keras.src.export.openvino_utils import input_leaves
+from keras.src.export.openvino_utils import write_ir
 
 
 def normal(*shape):
@@ -371,6 +377,509 @@ def test_formats_of_other_backends(format, tmp_path):
         mlp().export(tmp_path / "model", format=format)
 
 
-def test_a_saved_model_is_refused_with_the_way_to_get_one():
+@pytest.mark.parametrize("options", [{}, {"format": "onnx"}])
+def test_other_formats_are_refused_with_the_way_to_get_one(options, tmp_path):
     with pytest.raises(ValueError, match="format='openvino'.*KERAS_BACKEND"):
-        keras.export.ExportArchive()
+        mlp().export(tmp_path / "model", **options)
+    assert not any(tmp_path.iterdir())
+
+
+def test_arguments_of_other_backends_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="takes no .'is_static'"):
+        export_openvino(mlp(), tmp_path / "model.xml", is_static=True)
+
+
+def test_images_that_are_prepared(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 3), dtype="uint8"),
+            layers.Resizing(8, 6),
+            layers.CenterCrop(6, 6),
+            layers.Rescaling(1 / 255),
+            layers.Normalization(mean=[0.5, 0.4, 0.3], variance=[0.1, 0.2, 1]),
+            layers.Conv2D(2, 3),
+        ]
+    )
+    images = np.random.default_rng(0).integers(0, 256, (2, 9, 11, 3), "uint8")
+    check(model, tmp_path, images, images[:1, :7])
+
+
+@pytest.mark.parametrize("layer", ["LSTM", "GRU"])
+def test_text_with_padding(layer, tmp_path):
+    x = keras.Input((None,), dtype="int32")
+    h = layers.Embedding(10, 4, mask_zero=True)(x)
+    h = layers.Bidirectional(getattr(layers, layer)(3, return_sequences=1))(h)
+    model = keras.Model(x, [getattr(layers, layer)(3)(h), h])
+    tokens = np.array([[1, 2, 3, 0], [4, 0, 0, 0], [5, 6, 7, 8]], "int32")
+    check(model, tmp_path, tokens, tokens[1:, :3])
+
+
+def test_lists_in_dicts(tmp_path):
+    pair = [keras.Input((2,), name="a"), keras.Input((2,), name="b")]
+    one = keras.Input((3,))
+    model = keras.Model(
+        {"pair": pair, "one": one},
+        {"sums": [pair[0] + pair[1], pair[1]], "one": one * 2},
+    )
+    inputs = [
+        {"pair": [normal(n, 2), 2 * normal(n, 2)], "one": normal(n, 3)}
+        for n in (1, 4)
+    ]
+    compiled = check(model, tmp_path, *inputs)
+    assert names(compiled.inputs) == ["a", "b", "one"]
+    assert names(compiled.outputs) == ["one_1", "sums", "sums_1"]
+    # Specs without names have those of the model.
+    spec = keras.InputSpec(shape=(4, 2), dtype="float32")
+    last = keras.InputSpec(shape=(4, 3), dtype="float32")
+    signature = [{"pair": [spec, spec], "one": last}]
+    compiled = exported(model, tmp_path, input_signature=signature)
+    assert names(compiled.inputs) == ["a", "b", "one"]
+    assert compiled.input(0).partial_shape.to_string() == "[4,2]"
+
+
+def test_a_list_of_a_subclass_has_its_key(tmp_path):
+    class Nested(keras.Model):
+        def call(self, inputs):
+            return inputs["pair"][0] - inputs["pair"][1]
+
+    model = Nested()
+    inputs = {"pair": [normal(2, 4), 3 * normal(2, 4)]}
+    model(inputs)
+    compiled = check(model, tmp_path, inputs)
+    assert names(compiled.inputs) == ["pair", "pair_1"]
+
+
+def test_the_error_names_layer_and_operation(tmp_path):
+    def in_a_loop(x):
+        return ops.fori_loop(0, 3, lambda i, x: x * ops.det(x)[0], x)
+
+    x = keras.Input((3, 3))
+    model = keras.Model(x, layers.Lambda(in_a_loop, name="looped")(x))
+    with pytest.raises(NotImplementedError, match="Det of looped"):
+        exported(model, tmp_path)
+    noise = layers.Lambda(
+        lambda x: x + keras.random.normal(ops.shape(x), seed=1), name="noise"
+    )
+    model = keras.Model(x, noise(x))
+    with pytest.raises(NotImplementedError, match="Random of noise"):
+        exported(model, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_state_of_recurrent_layers_is_refused(tmp_path):
+    x = keras.Input((4, 3), batch_size=2)
+    model = keras.Model(x, layers.LSTM(5, stateful=True)(x))
+    spec = keras.InputSpec(shape=(2, 4, 3), dtype="float32")
+    with pytest.raises(NotImplementedError, match="assigns variables"):
+        exported(model, tmp_path, input_signature=[spec])
+
+
+def test_batch_normalization_has_its_moving_statistics(tmp_path):
+    layer = layers.BatchNormalization()
+    model = keras.Sequential([keras.Input((3,)), layer])
+    rng = np.random.default_rng(0)
+    gamma, beta, mean, variance = rng.uniform(1, 2, (4, 3)).astype("float32")
+    layer.set_weights([gamma, beta, mean, variance])
+    x = normal(5, 3)
+    expected = (x - mean) / np.sqrt(variance + layer.epsilon) * gamma + beta
+    result = exported(model, tmp_path)(x)[0]
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+# ------------------------------------------------------------------- float16
+
+
+def constants(path):
+    model = ov.Core().read_model(path)
+    nodes = model.get_ordered_ops()
+    return [x for x in nodes if x.get_type_name() == "Constant"]
+
+
+def test_weights_in_float16(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((64,)), layers.Dense(256, "tanh"), layers.Dense(64)]
+    )
+    x = normal(7, 64)
+    exported(model, tmp_path)
+    size = (tmp_path / "model.bin").stat().st_size
+    compiled = exported(model, tmp_path, compress_to_fp16=True)
+    assert (tmp_path / "model.bin").stat().st_size < 0.6 * size
+    result = compiled(x)[0]
+    assert result.dtype == np.float32
+    rounded = [
+        w.astype("float16").astype("float32") if w.ndim > 1 else w
+        for w in model.get_weights()
+    ]
+    first, bias, last, offset = rounded
+    expected = np.tanh(x @ first + bias) @ last + offset
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+    # The model has its weights as before.
+    check(model, tmp_path, x)
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e-6, np.nan])
+def test_weights_that_float16_does_not_hold(scale, tmp_path):
+    kernel = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    weights = [w + np.float32(scale) for w in kernel.get_weights()]
+    weights[0] = np.full_like(weights[0], scale)
+    kernel.set_weights(weights)
+    x = normal(2, 4)
+    result = exported(kernel, tmp_path, compress_to_fp16=True)(x)[0]
+    np.testing.assert_allclose(result, x @ weights[0] + weights[1], rtol=1e-5)
+
+
+def test_shapes_and_epsilons_in_float16(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            layers.Resizing(7, 5),
+            layers.LayerNormalization(epsilon=1e-12),
+            layers.Conv2D(4, 3),
+        ]
+    )
+    x = np.ones((1, 10, 9, 3), "float32")
+    result = exported(model, tmp_path, compress_to_fp16=True)(x)[0]
+    np.testing.assert_allclose(result, model.predict(x, verbose=0), atol=1e-2)
+
+
+def test_packed_constants_stay_packed(tmp_path):
+    weights = np.random.default_rng(0).integers(0, 16, (64, 64), "uint8")
+    packed = ov.Tensor(weights.reshape(-1)[: 64 * 32], [64, 64], ov.Type.u4)
+    x = ov.opset16.parameter([-1, 64], np.float32)
+    packed = ov.opset16.constant(packed)
+    real = ov.opset16.multiply(
+        ov.opset16.convert(packed, "f32"), np.full((1, 64), 0.5, "float32")
+    )
+    y = ov.opset16.matmul(x, real, False, False)
+    model = ov.Model([y], [x], "packed")
+    compress(model)
+    write_ir(model, tmp_path / "model.xml")
+    types = [
+        x.get_output_element_type(0) for x in constants(tmp_path / "model.xml")
+    ]
+    assert sorted(map(str, types)) == sorted(
+        map(str, [ov.Type.u4, ov.Type.f16])
+    )
+    assert (tmp_path / "model.bin").stat().st_size < 64 * 64
+
+
+# --------------------------------------------------------------------- files
+
+
+def contents(folder):
+    return {x.name: x.read_bytes() for x in folder.iterdir() if x.is_file()}
+
+
+def test_a_failure_leaves_the_older_files(tmp_path, monkeypatch):
+    model = mlp()
+    exported(model, tmp_path)
+    before = contents(tmp_path)
+
+    def fail(ov_model, path, **kwargs):
+        path.write_text("half")
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr(ov, "save_model", fail)
+    with pytest.raises(OSError, match="cannot write 'model.xml'"):
+        exported(model, tmp_path)
+    assert contents(tmp_path) == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_full_disk_leaves_the_older_files(tmp_path):
+    resource = pytest.importorskip("resource")
+    exported(mlp(), tmp_path)
+    before = contents(tmp_path)
+    large = keras.Sequential([keras.Input((100,)), layers.Dense(1000)])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="cannot write"):
+            exported(large, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(tmp_path) == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def pairs_at_each_step(folder, monkeypatch, fails_at=None):
+    """What the folder has after each file is moved while a model is written."""
+    replace, seen = os.replace, []
+
+    def watched(source, target):
+        if len(seen) == fails_at:
+            seen.append(None)
+            raise PermissionError("It is open elsewhere.")
+        replace(source, target)
+        seen.append(contents(folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", watched)
+        with contextlib.suppress(PermissionError):
+            exported(mlp(), folder)
+    return seen
+
+
+def test_files_of_two_models_are_never_together(tmp_path, monkeypatch):
+    (tmp_path / "whole").mkdir()
+    exported(mlp(), tmp_path / "whole")
+    before = contents(tmp_path / "whole")
+    seen = pairs_at_each_step(tmp_path / "whole", monkeypatch)
+    after = contents(tmp_path / "whole")
+    assert len(seen) == 4 and seen[-1] == after != before
+    for files in seen:
+        assert files in (before, after) or "model.xml" not in files
+    for step in range(4):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        exported(mlp(), folder)
+        before = contents(folder)
+        pairs_at_each_step(folder, monkeypatch, fails_at=step)
+        assert contents(folder) == before
+        assert len(list(folder.iterdir())) == 2
+
+
+def test_folders_are_not_replaced(tmp_path):
+    for name in ("model.xml", "model.bin"):
+        (tmp_path / name / "data").mkdir(parents=True)
+        with pytest.raises(IsADirectoryError, match=name):
+            exported(mlp(), tmp_path)
+        (tmp_path / name / "data").rmdir()
+        (tmp_path / name).rmdir()
+    exported(mlp(), tmp_path / "new" / "folder")
+
+
+def test_threads_export_to_one_path(tmp_path):
+    models = [
+        keras.Sequential([keras.Input((6,)), layers.Dense(units)])
+        for units in (1000, 2000)
+    ]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        path = tmp_path / "model.xml"
+        list(pool.map(lambda m: export_openvino(m, path, False), models * 3))
+    (output,) = ov.Core().read_model(path).outputs
+    units = output.partial_shape[1].get_length()
+    size = path.with_suffix(".bin").stat().st_size
+    assert 7 * 4 * units <= size < 7 * 4 * units + 1000
+
+
+# ------------------------------------------------------------------ archives
+
+
+def spec(*shape, dtype="float32", **kwargs):
+    return keras.InputSpec(shape=shape, dtype=dtype, **kwargs)
+
+
+def endpoint(folder, name):
+    """A compiled endpoint of what was written, found as its server does."""
+    config = json.loads((folder / "config.json").read_text())
+    (base,) = [
+        entry["config"]["base_path"]
+        for entry in config["model_config_list"]
+        if entry["config"]["name"] == name
+    ]
+    path = folder / base / "1" / "model.xml"
+    return ov.Core().compile_model(
+        path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+
+
+def test_an_archive_of_a_model(tmp_path):
+    model = mlp()
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        name="serve", fn=model.call, input_signature=[spec(None, 6)]
+    )
+    archive.write_out(tmp_path / "archive", verbose=False)
+    serve = endpoint(tmp_path / "archive", "serve")
+    for x in batches(6):
+        np.testing.assert_allclose(
+            serve(x)[0], model.predict(x, verbose=0), atol=1e-6
+        )
+    files = (tmp_path / "archive").rglob("*.*")
+    assert {x.relative_to(tmp_path).as_posix() for x in files} == {
+        "archive/config.json",
+        "archive/serve/1/model.bin",
+        "archive/serve/1/model.xml",
+    }
+    assert [x.name for x in tmp_path.iterdir()] == ["archive"]
+    assert archive.variables == model.variables
+    assert archive.trainable_variables == model.trainable_variables
+    assert archive.non_trainable_variables == []
+
+
+def test_endpoints_of_all_structures(tmp_path):
+    first, second = layers.Dense(3), layers.Dense(3)
+    first(normal(1, 4)), second(normal(1, 4))
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    listed = keras.Model([a, b], first(a) - second(b))
+    keyed = keras.Model({"a": a, "b": b}, {"y": first(a), "z": second(b)})
+    x, y = normal(5, 4), 2 * normal(5, 4)
+    archive = keras.export.ExportArchive()
+    archive.track_and_add_endpoint("list", listed, [[a, b]])
+    archive.add_endpoint("tuple", listed.call, ((spec(None, 4), b),))
+    archive.add_endpoint("dict", keyed, {"a": a, "b": spec(None, 4)})
+    returned = archive.add_endpoint("one", first.call, spec(None, 4))
+    archive.add_endpoint(
+        "both",
+        lambda p, q: (returned(p), [second(q["in"])]),
+        [spec(None, 4), {"in": spec(5, 4)}],
+    )
+    archive.write_out(tmp_path / "archive", verbose=False)
+    one, other = np.asarray(first(x)), np.asarray(second(y))
+    for name, inputs, outputs, given, wanted in (
+        ("list", ["a", "b"], None, [x, y], [one - other]),
+        ("tuple", ["a", "b"], None, [x, y], [one - other]),
+        ("dict", ["a", "b"], ["y", "z"], [x, y], [one, other]),
+        ("one", ["input"], ["output"], [x], [one]),
+        ("both", ["p", "in"], ["output", "output_1"], [x, y], [one, other]),
+    ):
+        compiled = endpoint(tmp_path / "archive", name)
+        assert names(compiled.inputs) == inputs
+        assert outputs is None or names(compiled.outputs) == outputs
+        for result, value in zip(compiled(given).values(), wanted, strict=True):
+            np.testing.assert_allclose(result, value, atol=1e-6)
+    np.testing.assert_allclose(returned(x), one, atol=1e-6)
+
+
+def test_open_dims_of_an_endpoint(tmp_path):
+    archive = keras.export.ExportArchive()
+    archive.add_endpoint(
+        "total", lambda x: ops.sum(x, 1), [spec(None, None, dtype="int32")]
+    )
+    archive.write_out(tmp_path / "archive", verbose=False)
+    compiled = endpoint(tmp_path / "archive", "total")
+    assert compiled.input(0).partial_shape.to_string() == "[?,?]"
+    for shape in ((2, 3), (5, 1)):
+        x = np.arange(np.prod(shape), dtype="int32").reshape(shape)
+        np.testing.assert_array_equal(compiled(x)[0], x.sum(1))
+
+
+def test_an_archive_has_the_weights_of_when_it_is_written(tmp_path):
+    model = mlp()
+    archive = keras.export.ExportArchive()
+    archive.track_and_add_endpoint("serve", model, [spec(None, 6)])
+    for _ in range(2):
+        model.set_weights([w + 1 for w in model.get_weights()])
+        archive.write_out(tmp_path / "archive", verbose=False)
+        serve = endpoint(tmp_path / "archive", "serve")
+        x = normal(3, 6)
+        np.testing.assert_allclose(
+            serve(x)[0], model.predict(x, verbose=0), atol=1e-5
+        )
+
+
+def test_collections_of_variables(tmp_path):
+    variables = [
+        keras.Variable(normal(2, 3), name="first"),
+        keras.Variable([1, 2], dtype="int8", name="second"),
+        keras.Variable([1.5, 2**-130], dtype="bfloat16", name="third"),
+        keras.Variable([7], dtype="int32", name="first"),
+    ]
+    archive = keras.export.ExportArchive()
+    archive.add_endpoint("identity", lambda x: x, [spec(None)])
+    archive.add_variable_collection("mine", variables)
+    archive.write_out(tmp_path / "archive", verbose=False)
+    loaded = np.load(tmp_path / "archive" / "mine.npz")
+    assert list(loaded) == ["first", "second", "third", "first_1"]
+    for name, variable in zip(loaded, variables):
+        np.testing.assert_array_equal(
+            loaded[name], np.asarray(variable.value).astype(loaded[name].dtype)
+        )
+    dtypes = [str(loaded[name].dtype) for name in loaded]
+    assert dtypes == ["float32", "int8", "float32", "int32"]
+    with pytest.raises(ValueError, match="'mine' is already taken"):
+        archive.add_variable_collection("mine", variables)
+    with pytest.raises(ValueError, match="list, tuple or set"):
+        archive.add_variable_collection("other", variables[0])
+    with pytest.raises(ValueError, match="instances of `keras.Variable`"):
+        archive.add_variable_collection("other", [normal(2)])
+
+
+def test_an_archive_in_float16(tmp_path):
+    archive = keras.export.ExportArchive()
+    archive.track_and_add_endpoint("serve", mlp(), [spec(None, 6)])
+    options = {"compress_to_fp16": True}
+    archive.write_out(tmp_path / "archive", options, verbose=False)
+    path = tmp_path / "archive" / "serve" / "1" / "model.xml"
+    types = {x.get_output_element_type(0) for x in constants(path)}
+    assert ov.Type.f16 in types
+    with pytest.raises(ValueError, match="compress_to_fp16"):
+        archive.write_out(tmp_path / "archive", {"other": 1})
+
+
+def test_an_archive_says_what_it_has(tmp_path, capsys):
+    keras.config.enable_interactive_logging()
+    archive = keras.export.ExportArchive()
+    archive.track_and_add_endpoint("serve", mlp(), [spec(None, 6, name="x")])
+    archive.write_out(str(tmp_path / "archive"))
+    said = capsys.readouterr().out
+    assert f"'{tmp_path / 'archive'}'" in said and "Endpoint 'serve'" in said
+    assert "in x: float32[?,6]" in said
+    archive.write_out(tmp_path / "archive", verbose=False)
+    assert not capsys.readouterr().out
+
+
+def test_what_an_archive_refuses(tmp_path):
+    model = mlp()
+    archive = keras.export.ExportArchive()
+    with pytest.raises(ValueError, match="No endpoints have been set"):
+        archive.write_out(tmp_path / "archive")
+    with pytest.raises(ValueError, match="Invalid resource type"):
+        archive.track("model")
+    with pytest.raises(ValueError, match="It must be built"):
+        archive.track(layers.Dense(3))
+    with pytest.raises(ValueError, match="must provide an `input_signature`"):
+        archive.add_endpoint("serve", model.call)
+    with pytest.raises(ValueError, match="`shape` and `dtype`"):
+        archive.add_endpoint("serve", model, [keras.InputSpec(shape=(2, 6))])
+    with pytest.raises(TypeError, match="Unsupported"):
+        archive.add_endpoint("serve", model, [6])
+    with pytest.raises(ValueError, match="takes no .'jax2tf_kwargs'"):
+        archive.add_endpoint("serve", model, [spec(2, 6)], jax2tf_kwargs={})
+    for name in ("", "..", "a/b", "a.npz", 3):
+        with pytest.raises(ValueError, match="names are letters"):
+            archive.add_endpoint(name, model, [spec(2, 6)])
+    archive.add_endpoint("serve", model, [spec(2, 6)])
+    with pytest.raises(ValueError, match="'serve' is already taken"):
+        archive.add_endpoint("serve", model, [spec(2, 6)])
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_archive_that_fails_leaves_the_older_one(tmp_path, monkeypatch):
+    path = tmp_path / "archive"
+    archive = keras.export.ExportArchive()
+    archive.track_and_add_endpoint("serve", mlp(), [spec(None, 6)])
+    archive.write_out(path, verbose=False)
+    before = contents(path / "serve" / "1")
+    archive.add_endpoint("det", ops.det, [spec(None, 3, 3)])
+    with pytest.raises(NotImplementedError, match="Det"):
+        archive.write_out(path)
+    replaced = keras.export.ExportArchive()
+    replaced.track_and_add_endpoint("new", mlp(), [spec(None, 6)])
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dumps", lambda *args, **kwargs: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            replaced.write_out(path)
+    assert contents(path / "serve" / "1") == before
+    assert [x.name for x in tmp_path.iterdir()] == ["archive"]
+    replaced.write_out(path, verbose=False)
+    assert {x.name for x in path.iterdir()} == {"config.json", "new"}
+
+
+def test_an_archive_replaces_nothing_else(tmp_path):
+    archive = keras.export.ExportArchive()
+    archive.track_and_add_endpoint("serve", mlp(), [spec(None, 6)])
+    for file in ("notes.txt", "serve/2/model.xml"):
+        path = tmp_path / "archive"
+        archive.write_out(path, verbose=False)
+        (path / file).parent.mkdir(exist_ok=True)
+        (path / file).write_text("mine")
+        with pytest.raises(FileExistsError, match="something else"):
+            archive.write_out(path)
+        assert (path / file).read_text() == "mine"
+        (path / file).unlink()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError):
+        archive.write_out(tmp_path / "file")

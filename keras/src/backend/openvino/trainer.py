@@ -1,5 +1,6 @@
 import copy
 import functools
+import inspect
 
 import numpy as np
 
@@ -24,6 +25,17 @@ _NO_TRAINING = (
     "The OpenVINO backend does not train models yet, so that it has no `{}`. "
     "Train with another Keras backend, save the weights, and load them here."
 )
+
+_NO_SUCH_EXPORT = (
+    "The OpenVINO backend cannot write {}; `model.export('model.xml', "
+    "format='openvino')` writes OpenVINO IR. For another format, `model.save` "
+    "the model, load it with `KERAS_BACKEND` set to tensorflow, jax or torch, "
+    "and export it there."
+)
+_OTHER_FORMATS = {
+    "tf_saved_model": "a TensorFlow SavedModel (format='tf_saved_model')",
+    "onnx": "ONNX (format='onnx')",
+}
 
 _NO_BATCH = "The data has no batch; at least one is needed."
 
@@ -116,9 +128,11 @@ class OpenVINOTrainer(base_trainer.Trainer):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        # `Model` has its own, which comes before one of this class.
+        # `Model` has its own, which come before those of this class.
         if "load_weights" in vars(cls):
             cls.load_weights = _as_one_change(cls.load_weights)
+        if "export" in vars(cls):
+            cls.export = _without_other_formats(cls.export)
 
     def set_weights(self, weights):
         with assigning:
@@ -276,6 +290,22 @@ def _as_one_change(assign):
             return assign(*args, **kwargs)
 
     return assign_all
+
+
+def _without_other_formats(export):
+    """`export`, which would write an archive of IRs for a SavedModel."""
+    signature = inspect.signature(export)
+
+    @functools.wraps(export)
+    def checked(*args, **kwargs):
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        other = _OTHER_FORMATS.get(given.arguments.get("format"))
+        if other:
+            raise ValueError(_NO_SUCH_EXPORT.format(other))
+        return export(*args, **kwargs)
+
+    return checked
 
 
 def _release_memory(function):
