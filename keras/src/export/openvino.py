@@ -33,6 +33,8 @@ def export_openvino(
     among several positional arguments, by that of its argument. Where the
     OpenVINO backend exports, dims that the signature leaves open stay open,
     and outputs are called by their keys, or by the layers that make them.
+    There, inputs and outputs of bfloat16 and float8, which OpenVINO's bindings
+    take for other dtypes, are float32.
 
     What is written is inference, with the weights as they are now: dropout is
     gone, and batch normalization uses its moving statistics. A model that
@@ -94,10 +96,9 @@ def export_openvino(
         from keras.src.backend.openvino.export import compress
         from keras.src.backend.openvino.export import trace
 
-        training = model._call_has_training_arg
-        ov_model = trace(
-            model, arguments, **({"training": False} if training else {})
-        )
+        has_training = model._call_has_training_arg
+        training = {"training": False} if has_training else {}
+        ov_model = trace(model.name, model, arguments, **training)
         if compress_to_fp16:
             compress(ov_model)
         write_ir(ov_model, Path(filepath))

@@ -1,5 +1,6 @@
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -13,9 +14,12 @@ import keras
 from keras import layers
 from keras import ops
 from keras.src import tree
+from keras.src.backend.openvino import rewriting
 from keras.src.backend.openvino.custom import Operation
 from keras.src.backend.openvino.export import compress
+from keras.src.backend.openvino.export import trace
 from keras.src.export.openvino import export_openvino
+from keras.src.export.openvino_utils import arguments_of
 from keras.src.export.openvino_utils import input_leaves
 from keras.src.export.openvino_utils import write_ir
 
@@ -24,6 +28,10 @@ def normal(*shape):
     return (
         np.random.default_rng(len(shape)).normal(size=shape).astype("float32")
     )
+
+
+def spec(*shape, dtype="float32", **kwargs):
+    return keras.InputSpec(shape=shape, dtype=dtype, **kwargs)
 
 
 def exported(model, folder, **kwargs):
@@ -189,6 +197,35 @@ def test_mixed_precision(policy, tmp_path):
     check(model, tmp_path, *batches(6), atol=2e-2)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn"])
+def test_ports_of_dtypes_that_numpy_lacks_are_float32(dtype, tmp_path):
+    x = keras.Input((3,), dtype=dtype)
+    y = ops.cast(ops.cast(x, "float32") * 3, dtype)
+    model = keras.Model(x, {"input": x, "y": y})
+    compiled = exported(model, tmp_path)
+    given = np.float32([[1, 1.01, -1.5], [0, 3, 100]])
+    rounded = given.astype(dtype)
+    results = compiled(given)
+    np.testing.assert_array_equal(results[0], rounded.astype("float32"))
+    expected = (rounded.astype("float32") * 3).astype(dtype)
+    np.testing.assert_array_equal(results["y"], expected.astype("float32"))
+    ports = [*compiled.inputs, *compiled.outputs]
+    assert {port.element_type for port in ports} == {ov.Type.f32}
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16"])
+def test_a_model_that_ends_in_bfloat16(policy, tmp_path):
+    dense = layers.Dense(4, dtype=policy)
+    model = keras.Sequential([keras.Input((6,)), dense])
+    compiled = exported(model, tmp_path)
+    for x in batches(6):
+        wanted = model.predict(x, verbose=0)
+        assert wanted.dtype.name == "bfloat16"
+        result = compiled(x)[0]
+        assert result.dtype == np.float32
+        np.testing.assert_array_equal(result, wanted.astype("float32"))
+
+
 def test_outputs_that_are_inputs_or_the_same(tmp_path):
     x = keras.Input((3, 4), name="x")
     y = layers.Dense(2, name="y")(x)
@@ -232,8 +269,7 @@ def test_signatures(tmp_path):
         compiled = exported(mlp(), tmp_path, input_signature=signature)
         return compiled.input(0).partial_shape.to_string()
 
-    spec = keras.InputSpec(shape=(4, 6), dtype="float32")
-    assert shape(spec) == shape([spec]) == "[4,6]"
+    assert shape(spec(4, 6)) == shape([spec(4, 6)]) == "[4,6]"
     assert shape([keras.Input((6,))]) == "[?,6]"
     assert shape([ops.ones((2, 6))]) == "[?,6]"
 
@@ -429,9 +465,7 @@ def test_lists_in_dicts(tmp_path):
     assert names(compiled.inputs) == ["a", "b", "one"]
     assert names(compiled.outputs) == ["one_1", "sums", "sums_1"]
     # Specs without names have those of the model.
-    spec = keras.InputSpec(shape=(4, 2), dtype="float32")
-    last = keras.InputSpec(shape=(4, 3), dtype="float32")
-    signature = [{"pair": [spec, spec], "one": last}]
+    signature = [{"pair": [spec(4, 2), spec(4, 2)], "one": spec(4, 3)}]
     compiled = exported(model, tmp_path, input_signature=signature)
     assert names(compiled.inputs) == ["a", "b", "one"]
     assert compiled.input(0).partial_shape.to_string() == "[4,2]"
@@ -469,9 +503,8 @@ def test_the_error_names_layer_and_operation(tmp_path):
 def test_state_of_recurrent_layers_is_refused(tmp_path):
     x = keras.Input((4, 3), batch_size=2)
     model = keras.Model(x, layers.LSTM(5, stateful=True)(x))
-    spec = keras.InputSpec(shape=(2, 4, 3), dtype="float32")
     with pytest.raises(NotImplementedError, match="assigns variables"):
-        exported(model, tmp_path, input_signature=[spec])
+        exported(model, tmp_path, input_signature=[spec(2, 4, 3)])
 
 
 def test_batch_normalization_has_its_moving_statistics(tmp_path):
@@ -484,6 +517,18 @@ def test_batch_normalization_has_its_moving_statistics(tmp_path):
     expected = (x - mean) / np.sqrt(variance + layer.epsilon) * gamma + beta
     result = exported(model, tmp_path)(x)[0]
     np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_weights_are_shared_and_not_copied():
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(32)])
+    ov_model = trace("m", model, arguments_of(model, spec(None, 64)))
+    (kernel, _) = model.variables
+    shared = np.asarray(kernel.value).ctypes.data
+    assert shared in [
+        rewriting.address(node)
+        for node in ov_model.get_ops()
+        if node.get_type_name() == "Constant"
+    ]
 
 
 # ------------------------------------------------------------------- float16
@@ -666,10 +711,6 @@ def test_threads_export_to_one_path(tmp_path):
 # ------------------------------------------------------------------ archives
 
 
-def spec(*shape, dtype="float32", **kwargs):
-    return keras.InputSpec(shape=shape, dtype=dtype, **kwargs)
-
-
 def endpoint(folder, name):
     """A compiled endpoint of what was written, found as its server does."""
     config = json.loads((folder / "config.json").read_text())
@@ -834,8 +875,9 @@ def test_what_an_archive_refuses(tmp_path):
         archive.add_endpoint("serve", model.call)
     with pytest.raises(ValueError, match="`shape` and `dtype`"):
         archive.add_endpoint("serve", model, [keras.InputSpec(shape=(2, 6))])
-    with pytest.raises(TypeError, match="Unsupported"):
-        archive.add_endpoint("serve", model, [6])
+    for other in (6, "x", normal(2, 6)):
+        with pytest.raises(TypeError, match="Unsupported"):
+            archive.add_endpoint("serve", model, [other])
     with pytest.raises(ValueError, match="takes no .'jax2tf_kwargs'"):
         archive.add_endpoint("serve", model, [spec(2, 6)], jax2tf_kwargs={})
     for name in ("", "..", "a/b", "a.npz", 3):
@@ -844,6 +886,23 @@ def test_what_an_archive_refuses(tmp_path):
     archive.add_endpoint("serve", model, [spec(2, 6)])
     with pytest.raises(ValueError, match="'serve' is already taken"):
         archive.add_endpoint("serve", model, [spec(2, 6)])
+    assert not any(tmp_path.iterdir())
+
+
+def test_endpoints_that_are_refused_are_named(tmp_path):
+    counter = keras.Variable(0.0, name="counter")
+    for function, text in (
+        (
+            functools.partial(lambda x, y: counter.assign_add(y) + x, y=1.0),
+            "mine cannot be exported.*assigns variables .counter",
+        ),
+        (lambda x: None, "mine cannot be exported: it returns no tensors"),
+        (lambda x: x * ops.det(x[None] @ x[None]), "mine cannot.* hold Det"),
+    ):
+        archive = keras.export.ExportArchive()
+        archive.add_endpoint("mine", function, [spec(3, 3)])
+        with pytest.raises((NotImplementedError, ValueError), match=text):
+            archive.write_out(tmp_path / "archive")
     assert not any(tmp_path.iterdir())
 
 

@@ -40,10 +40,11 @@ def arguments_of(function, signature):
 
 def _checked(spec):
     """The spec, or that of a tensor; Keras says what is wrong with others."""
-    wanted = (getattr(spec, name, None) for name in ("shape", "dtype"))
-    if backend.is_tensor(spec) or any(x is None for x in wanted):
-        return make_input_spec(spec)
-    return spec
+    is_said = all(
+        getattr(spec, name, None) is not None for name in ("shape", "dtype")
+    )
+    is_spec = hasattr(spec, "name") and not backend.is_tensor(spec)
+    return spec if is_spec and is_said else make_input_spec(spec)
 
 
 def layer_of(function):

@@ -21,13 +21,13 @@ from keras.src.backend.openvino.dtypes import BIT_CARRIERS
 from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.jit import assigning
 from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import symbolic
 from keras.src.export.openvino_utils import arguments_of
 from keras.src.export.openvino_utils import input_leaves
 from keras.src.export.openvino_utils import input_names
 from keras.src.export.openvino_utils import install
-from keras.src.export.openvino_utils import layer_of
 from keras.src.export.openvino_utils import output_names
 from keras.src.export.openvino_utils import save
 from keras.src.export.openvino_utils import set_names
@@ -38,16 +38,18 @@ from keras.src.utils import io_utils
 # ------------------------------------------------------------------- tracing
 
 
-def trace(function, arguments, **kwargs):
+def trace(name, function, arguments, **kwargs):
     """The `openvino.Model` of a function, its inputs and outputs named.
 
     Args:
+        name: what to call the model.
         function: takes and returns nested structures of tensors.
         arguments: a list of the specs of each of its positional arguments, as
             `arguments_of` gives.
         **kwargs: the function's other arguments.
 
     Raises:
+        ValueError: where the function returns no tensors.
         NotImplementedError: where the function assigns variables, or computes
             what OpenVINO has no operation for.
     """
@@ -59,26 +61,30 @@ def trace(function, arguments, **kwargs):
         scope.symbolic_dims = True
         inputs = tree.map_structure(_symbolic_input, arguments)
         try:
-            outputs = function(*inputs, **kwargs)
+            outputs = function(
+                *tree.map_structure(_cast_input, inputs, arguments), **kwargs
+            )
         except Exception as error:
             shapes = [
                 backend.standardize_shape(x.shape) for x in tree.flatten(inputs)
             ]
             error.add_note(
-                f"This was the export for inputs of the shapes {shapes}; "
+                f"This was the export of {name} for the input shapes {shapes}; "
                 "`input_signature` can give the dims that a model must know."
             )
             raise
         results = [
-            convert_to_tensor(y).output
+            _cast_output(convert_to_tensor(y)).output
             for y in tree.flatten(outputs)
             if y is not None
         ]
     parameters = [x.output.get_node() for _, x in input_leaves(inputs)]
-    ov_model = ov.Model(results, parameters)
+    ov_model = ov.Model(results, parameters, name)
     # First, as random numbers assign their seeds too.
     _refuse_python_operations(ov_model)
-    _refuse_assignments(function, state.assigned)
+    _refuse_assignments(name, state.assigned)
+    if not results:
+        raise ValueError(f"{name} cannot be exported: it returns no tensors.")
     layout.sink_transposes(ov_model)
     fusions.prevent_fusions(ov_model)
     _separate_outputs(ov_model)
@@ -90,9 +96,22 @@ def trace(function, arguments, **kwargs):
     return ov_model
 
 
+# OpenVINO's bindings take the bits of bfloat16 for a float16, and give them as
+# one. What others pass and get is float32.
+
+
 def _symbolic_input(spec):
     dtype = backend.standardize_dtype(spec.dtype)
+    dtype = "float32" if dtype in BIT_CARRIERS else dtype
     return symbolic(dtype, backend.standardize_shape(spec.shape))
+
+
+def _cast_input(x, spec):
+    return cast(x, backend.standardize_dtype(spec.dtype))
+
+
+def _cast_output(x):
+    return cast(x, "float32") if x.dtype in BIT_CARRIERS else x
 
 
 class _Assignments(backend.StatelessScope):
@@ -107,10 +126,8 @@ class _Assignments(backend.StatelessScope):
         self.assigned.add(update[0].path)
 
 
-def _refuse_assignments(function, paths):
+def _refuse_assignments(name, paths):
     if paths:
-        layer = layer_of(function)
-        name = layer.name if layer else function.__qualname__
         raise NotImplementedError(
             f"{name} cannot be exported: its forward pass assigns variables "
             f"({', '.join(sorted(paths))}), and OpenVINO IR is written here "
@@ -127,8 +144,9 @@ def _refuse_python_operations(ov_model):
     }
     if found:
         raise NotImplementedError(
-            f"OpenVINO IR cannot hold {', '.join(sorted(found))}, which "
-            "OpenVINO has no operation for and this backend computes in Python."
+            f"{ov_model.get_friendly_name()} cannot be exported: OpenVINO IR "
+            f"cannot hold {', '.join(sorted(found))}, which OpenVINO has no "
+            "operation for and this backend computes in Python."
         )
 
 
@@ -303,7 +321,10 @@ class OpenvinoExportArchive:
             )
         arguments = arguments_of(fn, input_signature)
         self._endpoints[name] = fn, arguments
-        return jit(fn, [spec.shape for spec in tree.flatten(arguments)])
+        specs = [
+            backend.standardize_shape(x.shape) for x in tree.flatten(arguments)
+        ]
+        return jit(fn, specs)
 
     def track_and_add_endpoint(self, name, resource, input_signature, **kwargs):
         """`track` of a layer or model, and `add_endpoint` of its `__call__`."""
@@ -380,7 +401,7 @@ class OpenvinoExportArchive:
     def _traced(self, compress_to_fp16):
         models = {}
         for name, (function, arguments) in self._endpoints.items():
-            models[name] = trace(function, arguments)
+            models[name] = trace(name, function, arguments)
             if compress_to_fp16:
                 compress(models[name])
         return models
