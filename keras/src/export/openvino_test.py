@@ -684,6 +684,19 @@ def test_files_of_two_models_are_never_together(tmp_path, monkeypatch):
         assert len(list(folder.iterdir())) == 2
 
 
+def test_who_has_read_the_older_files_keeps_them(tmp_path):
+    """OpenVINO maps the weights: to write into the file changes them."""
+    model, x = mlp(), normal(3, 6)
+    exported(model, tmp_path)
+    expected = model.predict(x, verbose=0)
+    older = ov.Core().read_model(tmp_path / "model.xml")
+    model.set_weights([w + 1 for w in model.get_weights()])
+    exported(model, tmp_path)
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    result = ov.Core().compile_model(older, "CPU", exact)(x)[0]
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
 def test_folders_are_not_replaced(tmp_path):
     for name in ("model.xml", "model.bin"):
         (tmp_path / name / "data").mkdir(parents=True)
@@ -934,8 +947,9 @@ def test_an_archive_that_fails_leaves_the_older_one(tmp_path, monkeypatch):
             replaced.write_out(path)
     assert contents(path / "serve" / "1") == before
     assert [x.name for x in tmp_path.iterdir()] == ["archive"]
-    replaced.write_out(path, verbose=False)
-    assert {x.name for x in path.iterdir()} == {"config.json", "new"}
+    for path in (path, tmp_path / "former"):
+        replaced.write_out(path, verbose=False)
+        assert {x.name for x in path.iterdir()} == {"config.json", "new"}
 
 
 def test_an_archive_replaces_nothing_else(tmp_path):

@@ -165,7 +165,7 @@ def write_ir(ov_model, path, compress_to_fp16=False):
 
     Both take the place of older files when they are complete; until then, and
     where writing fails, the older ones stay. A process that is killed may
-    leave a folder `.name.xml-*` beside them, but never files of two models.
+    leave a folder `.export-*` beside them, but never files of two models.
 
     Args:
         ov_model: an `openvino.Model`.
@@ -199,9 +199,9 @@ def staging(path):
     """A folder beside `path`, on its disk, for what is to take its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
-        prefix=f".{path.name}-", dir=path.parent
-    ) as folder:
-        yield Path(folder)
+        prefix=".export-", dir=path.parent
+    ) as name:
+        yield Path(name)
 
 
 # No two exports to one path put files of both there.
@@ -217,8 +217,7 @@ def install(folder, targets):
         targets: a list of `pathlib.Path`. The first comes last: it is what
             others open, so that they find it with the rest of its kind.
     """
-    former = folder / "former"
-    former.mkdir()
+    former = Path(tempfile.mkdtemp(dir=folder))
     kept, placed = [], []
     with _installing:
         try:
