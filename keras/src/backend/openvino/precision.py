@@ -9,16 +9,24 @@ another dtype.
 
 So a float16 that was computed is rounded only when it is cast, used by a
 float32 operation, or returned.
+
+What normalises the output of a bfloat16 convolution stays in bfloat16: the
+runtime then computes it with the convolution, in float32 up to the last step.
 """
 
 import typing
 
 import numpy as np
+import openvino as ov
 
+from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import integers
+from keras.src.backend.openvino import rewriting
 from keras.src.backend.openvino.dtypes import from_ov_name
 from keras.src.backend.openvino.dtypes import is_float
+from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
+from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.graph import plain_cast
 from keras.src.backend.openvino.registry import MOVED
 from keras.src.backend.openvino.registry import find
@@ -66,12 +74,34 @@ def convert(inputs, attributes):
     rounds = target in FORMATS and not _holds(x, target)
     if not (unrounded or rounds):
         return None
-    x = OpenVINOKerasTensor(plain_cast(x, "float32"))
+    normalized = _normalized(x) if target == "bfloat16" else None
+    if normalized is not None:
+        return normalized
+    wide = plain_cast(x, "float32")
+    is_narrow = _is_narrow(x)
+    if is_narrow:
+        wide = rewriting.reshaped(wide, [-1])
+    result = OpenVINOKerasTensor(wide)
     if unrounded:
-        x = rounded(x, source)
+        result = rounded(result, source)
     if rounds:
-        x = rounded(x, target)
-    return plain_cast(x.output, target).get_node()
+        result = rounded(result, target)
+    result = plain_cast(result.output, target)
+    if is_narrow:
+        result = rewriting.reshaped_like(result, x)
+    return result.get_node()
+
+
+def _is_narrow(x):
+    """Whether arithmetic on an input is ten times as slow as it could be.
+
+    The CPU plugin vectorises along the last dim; pictures have 3 channels
+    there. Elsewhere a reshape would keep transposes from moving.
+    """
+    if x.get_node().get_type_name() != "Parameter":
+        return False
+    dims = list(x.partial_shape)
+    return len(dims) > 1 and dims[-1].is_static and dims[-1].get_length() < 16
 
 
 def _holds(x, dtype):
@@ -91,6 +121,86 @@ def _holds(x, dtype):
         for source in node.input_values()
         if is_float(ov_to_keras_type(source.element_type))
     )
+
+
+def _normalized(x):
+    """The bfloat16 node of a product or convolution, scaled and shifted.
+
+    The scale and the shift are Constants, rounded to bfloat16, which moves the
+    result as much as rounding the product would, as it is not.
+
+    Args:
+        x: the `openvino.Output` in float32 that is cast to bfloat16.
+
+    Returns:
+        An `openvino.Node`, or `None` where `x` is nothing of the kind.
+    """
+    scaled, shift = _with_constant(x, "Add")
+    wide, scale = _with_constant(scaled, "Multiply")
+    if shift is None or scale is None or not _is_cast(wide):
+        return None
+    product = wide.get_node().input_value(0)
+    axis = _axis_of_filters(product)
+    if axis is None or product.element_type != ov.Type.bf16:
+        return None
+    if not (
+        _is_along(axis, product, scale) and _is_along(axis, product, shift)
+    ):
+        return None
+    # It changes nothing. Without it the runtime multiplies the weights with
+    # the scale, which rounds them a second time, and not to nearest.
+    slope = graph.constant(np.ones((), scale.dtype))
+    same = graph.node("PRelu", [product, slope], {}).output(0)
+    scaled = graph.node("Multiply", [same, graph.constant(scale)], {}).output(0)
+    return graph.node("Add", [scaled, graph.constant(shift)], {})
+
+
+def _is_cast(x):
+    return x.get_node().get_type_name() == "Convert"
+
+
+def _with_constant(x, type):
+    """The operands of a node of a type whose second is a Constant.
+
+    Returns:
+        An `openvino.Output` and an array of bfloat16; `x` and `None` where it
+        is no such node.
+    """
+    node = x.get_node()
+    if node.get_type_name() == type:
+        first, second = node.input_values()
+        if second.get_node().get_type_name() == "Constant":
+            array = to_array(second.get_node().get_tensor_view())
+            return first, array.astype(numpy_dtype("bfloat16"))
+    return x, None
+
+
+def _axis_of_filters(x):
+    """The axis of the filters of a convolution, or of the units of a product.
+
+    They may have a bias. `None` where `x` is neither's output.
+    """
+    node = x.get_node()
+    type = node.get_type_name()
+    if type in ("Convolution", "GroupConvolution"):
+        return 1
+    if type == "MatMul":
+        return len(x.partial_shape) - 1
+    if type == "Add" and _with_constant(x, type)[1] is not None:
+        return _axis_of_filters(node.input_value(0))
+    if type == "Transpose":
+        inner = _axis_of_filters(node.input_value(0))
+        order = rewriting.integers(node.input_value(1))
+        return order.index(inner) if order and inner is not None else None
+    return None
+
+
+def _is_along(axis, x, array):
+    """Whether an array has a number for each place along an axis of `x`."""
+    dims = list(x.partial_shape)
+    placed = [1] * (len(dims) - array.ndim) + list(array.shape)
+    expected = [dim if i == axis else 1 for i, dim in enumerate(dims)]
+    return placed == expected
 
 
 def rounded(x, dtype):

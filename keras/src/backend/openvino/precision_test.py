@@ -8,6 +8,7 @@ import pytest
 import keras
 from keras import layers
 from keras import ops
+from keras.src.backend.openvino.device import core
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.testing import run_compiled
@@ -311,3 +312,129 @@ def test_sums_that_a_scatter_makes_are_rounded(dtype):
         result, result.astype(numpy_dtype(dtype)).astype("float32")
     )
     assert_close_in(dtype, result, np.asarray(update(x, updates)), ulps=2)
+
+
+NORMALIZED = {
+    "conv": ((9, 9, 8), lambda: layers.Conv2D(16, 3)),
+    "strided": ((9, 9, 8), lambda: layers.Conv2D(16, 3, 2, use_bias=False)),
+    "causal": ((12, 8), lambda: layers.Conv1D(16, 3, padding="causal")),
+    "depthwise": ((9, 9, 8), lambda: layers.DepthwiseConv2D(3)),
+    "one_filter": ((9, 9, 8), lambda: layers.Conv2D(1, 3)),
+    "transposed": ((9, 9, 8), lambda: layers.Conv2DTranspose(16, 3)),
+    "dense": ((64,), lambda: layers.Dense(16)),
+    "dense_of_words": ((7, 64), lambda: layers.Dense(16, use_bias=False)),
+}
+
+
+def normalizing_model(layer, shape, policy):
+    """A layer, batch normalisation and `relu`, with the same weights always."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = keras.Sequential(
+            [
+                keras.Input(shape),
+                layer(),
+                layers.BatchNormalization(),
+                layers.Activation("relu"),
+            ]
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+    rng = np.random.default_rng(3)
+    model.set_weights(
+        # Numbers that bfloat16 has, and what normalises as it comes.
+        [
+            rng.uniform(-1, 1, w.shape).astype(ml_dtypes.bfloat16)
+            for w in model.layers[0].get_weights()
+        ]
+        + [rng.uniform(0.5, 2, w.shape) for w in model.layers[1].get_weights()]
+    )
+    return model
+
+
+@pytest.mark.parametrize("name", NORMALIZED)
+def test_normalisation_is_as_exact_as_it_is_directly(name):
+    shape, layer = NORMALIZED[name]
+    exact = normalizing_model(layer, shape, "float64")
+    mixed = normalizing_model(layer, shape, "mixed_bfloat16")
+    x = normal(32, *shape).astype(ml_dtypes.bfloat16).astype("float32")
+    expected = np.asarray(exact(x))
+
+    def error(result):
+        difference = np.asarray(result, "float64") - expected
+        return np.abs(difference).mean() / np.abs(expected).mean()
+
+    predicted = mixed.predict(x, verbose=0)
+    assert predicted.dtype == ml_dtypes.bfloat16
+    assert error(predicted) < 1.25 * error(mixed(x))
+
+
+@pytest.mark.parametrize("name", ["conv", "depthwise", "dense"])
+def test_normalisation_keeps_what_is_no_number(name):
+    shape, layer = NORMALIZED[name]
+    model = normalizing_model(layer, shape, "mixed_bfloat16")
+    model = keras.Model(model.inputs, model.layers[1].output)
+    x = normal(4, *shape)
+    x[1].flat[0] = np.nan
+    x[2].flat[0] = np.inf
+    direct, predicted = np.asarray(model(x)), model.predict(x, verbose=0)
+    assert np.isinf(direct).any() and np.isnan(direct).any()
+    np.testing.assert_array_equal(np.isnan(predicted), np.isnan(direct))
+    np.testing.assert_array_equal(np.isinf(predicted), np.isinf(direct))
+
+
+@pytest.mark.skipif(
+    "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+    reason="This CPU has no bfloat16.",
+)
+@pytest.mark.parametrize("name", ["conv", "depthwise", "dense"])
+def test_normalisation_is_computed_with_the_layer(name, tmp_path):
+    shape, layer = NORMALIZED[name]
+    model = normalizing_model(layer, shape, "mixed_bfloat16")
+    path = str(tmp_path / "model.xml")
+    model.export(path, format="openvino", verbose=False)
+    hint = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = ov.Core().compile_model(path, "CPU", hint)
+    types = [
+        node.get_rt_info()["layerType"].astype(str)
+        for node in compiled.get_runtime_model().get_ordered_ops()
+    ]
+    # Of the input.
+    assert types.count("Convert") == 1
+    assert types.count("Eltwise") == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_scales_and_shifts_of_other_shapes(mode):
+    x, matrix = normal(4, 6), normal(6, 1, seed=1)
+    x, matrix = (np.round(8 * array) / 8 for array in (x, matrix))
+    along, across = normal(5, seed=2), normal(4, 1, seed=3)
+
+    def look(x):
+        x = ops.cast(x, "bfloat16") @ ops.cast(matrix, "bfloat16")
+        x = ops.cast(x, "float32")
+        results = [x * 3, x + 3, x * along + 1, x * across + across]
+        results += [x * along[:1, None, None] + 1, 1 + 2 * x]
+        results = [ops.reshape(ops.cast(y, "bfloat16"), -1) for y in results]
+        return ops.cast(ops.concatenate(results), "float32")
+
+    product = (x @ matrix).astype(ml_dtypes.bfloat16).astype("float32")
+    expected = [product * 3, product + 3, product * along + 1]
+    expected += [product * across + across, product * along[0] + 1]
+    expected += [1 + 2 * product]
+    expected = np.concatenate([y.ravel() for y in expected])
+    assert_close_in("bfloat16", run(mode, look, x), expected, 2, scale=1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", HALVES + FLOAT8)
+@pytest.mark.parametrize("shape", [(2, 5, 3), (4, 1), (0, 3)])
+def test_casts_of_pictures(shape, dtype, mode):
+    x = normal(*shape)
+
+    def there_and_back(x):
+        return ops.cast(ops.cast(x, dtype), "float32")
+
+    expected = x.astype(numpy_dtype(dtype)).astype("float32")
+    np.testing.assert_array_equal(run(mode, there_and_back, x), expected)

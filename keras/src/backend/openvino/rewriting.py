@@ -37,11 +37,19 @@ def reshaped(x, dims):
     return graph.node("Reshape", [x, shape], {"special_zero": False}).output(0)
 
 
+def reshaped_like(x, other):
+    attributes = {"special_zero": False}
+    return graph.node("Reshape", [x, _shape_of(other)], attributes).output(0)
+
+
 def broadcast_with(x, other):
     """`x` in the shape that it and another output broadcast to."""
-    shape = graph.node("ShapeOf", [other], {"output_type": "i32"}).output(0)
     mode = {"mode": "bidirectional"}
-    return graph.node("Broadcast", [x, shape], mode).output(0)
+    return graph.node("Broadcast", [x, _shape_of(other)], mode).output(0)
+
+
+def _shape_of(x):
+    return graph.node("ShapeOf", [x], {"output_type": "i32"}).output(0)
 
 
 def transposed(x, order):
