@@ -400,8 +400,9 @@ def test_normalisation_is_computed_with_the_layer(name, tmp_path):
         node.get_rt_info()["layerType"].astype(str)
         for node in compiled.get_runtime_model().get_ordered_ops()
     ]
-    # Of the input.
-    assert types.count("Convert") == 1
+    # Of the input and the output.
+    assert types.count("Convert") == 2
+    # Of the input, which is rounded.
     assert types.count("Eltwise") == 2
 
 
