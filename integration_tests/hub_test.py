@@ -139,6 +139,19 @@ def test_generate_sees_a_new_sampler(language_model):
     assert len({text, one, two}) == 3
 
 
+def test_generate_sees_low_rank_weights(language_model):
+    text = language_model.generate(PROMPT)
+    language_model.backbone.enable_lora(2)
+    assert language_model.generate(PROMPT) == text  # they begin with zeros
+    rng = np.random.default_rng(0)
+    for weight in language_model.weights:
+        if weight.name == "lora_kernel_b":
+            weight.assign(5 * rng.normal(size=weight.shape))
+    changed = language_model.generate(PROMPT)
+    language_model.run_eagerly = True
+    assert changed == language_model.generate(PROMPT) != text
+
+
 def test_generate_stops_where_it_is_told(language_model):
     prompt = language_model.preprocessor.generate_preprocess([PROMPT])
     length = int(np.sum(prompt["padding_mask"]))

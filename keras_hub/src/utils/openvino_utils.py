@@ -20,8 +20,9 @@ def ov_infer(model, inputs, stop_token_ids, fn):
     if model.run_eagerly:
         return fn(inputs, stop_token_ids)
     # A task makes a new one where compiling models anew is due, as after
-    # `compile(sampler=...)` and `quantize`; weights are for `jit` to see.
+    # `compile(sampler=...)` and `quantize`, but not as after `enable_lora`;
+    # weights are for `jit` to see.
     function = model.make_generate_function()
-    if not hasattr(function, "compiled"):
-        function.compiled = jit(fn)
+    if model._is_outdated(getattr(function, "compiled", None)):
+        function.compiled = model._dated(jit(fn))
     return function.compiled(inputs, stop_token_ids)

@@ -10,6 +10,8 @@ import keras
 from keras.src import ops
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino.dtypes import numpy_dtype
+from keras.src.backend.openvino.executable import Executable
+from keras.src.backend.openvino.executable import _Request
 from keras.src.backend.openvino.graph import parameter
 from keras.src.backend.openvino.jit import jit
 
@@ -101,7 +103,7 @@ def test_idle_requests_hold_little(monkeypatch):
     x = parameter("float32", (None,))
     executable = device.compile_model([ov.opset16.exp(x).output(0)], [x])
     small, large = np.zeros(8, "float32"), np.zeros(80_000, "float32")
-    monkeypatch.setattr(device.Executable, "MAX_IDLE_BYTES", large.nbytes)
+    monkeypatch.setattr(Executable, "MAX_IDLE_BYTES", large.nbytes)
     array = weakref.ref(large)
     results = [executable([a])[0] for a in (small, large)]
     result = weakref.ref(results[1])
@@ -121,7 +123,7 @@ def test_small_and_large_arrays_in_turns(dtype):
     z = ov.opset16.shape_of(ov.opset16.unsqueeze(x, 0)).output(0)
     executable = device.compile_model([y, z], [x])
     rng, calls = np.random.default_rng(0), []
-    most = device._Request.COPIED_BYTES
+    most = _Request.COPIED_BYTES
     for size in (3, 5, 3, most, 2, 0, 4, most // 2, 4, most, most, 1):
         array = rng.integers(0, 2, size).astype(numpy_dtype(dtype))
         calls.append((array.copy(), executable([array])))
@@ -156,7 +158,7 @@ def test_large_arrays_of_any_layout(given, dtype):
 
 
 def test_memory_is_released_while_threads_infer(monkeypatch):
-    monkeypatch.setattr(device.Executable, "MAX_IDLE_BYTES", 0)
+    monkeypatch.setattr(Executable, "MAX_IDLE_BYTES", 0)
     x = parameter("float32", (None, 256))
     weights = ov.opset16.constant(np.ones((256, 256), "float32"))
     y = ov.opset16.matmul(x, weights, False, False).output(0)

@@ -108,51 +108,77 @@ class jit:
             return self._function(*args)
         if in_stateless_scope():
             return self._run_in_scope(args)
-        leaves, treedef = _flatten(args)
-        values = [_array(leaf) for leaf in leaves]
-        arrays = [x for x in values if x is not None]
-        fixed = [
-            _told_apart(leaf) if x is None else (x.dtype, x.shape)
-            for leaf, x in zip(leaves, values)
-        ]
-        call = treedef, fixed, device.get_device()
-        last, variant = self._last
-        if call != last or not variant.is_current():
-            # What is out of date is let go before another is compiled.
-            del variant
-            self._last = None, None
-            variant = self._variants.get(
-                *self._graph(leaves, values, treedef), self._patterns
-            )
-            self._last = call, variant
+        call = _call_of(args, device.LATENCY)
+        variant = self._variant(call)
         try:
-            return variant(arrays)
+            return variant(call.arrays)
         except graph.TooLarge:
             raise
         except ValueError:
             if not variant.is_open:
                 raise
         # With dims that are known the function itself says what is wrong.
-        variant = self._retried.get(
-            *self._graph(leaves, values, treedef), lambda shapes: [shapes]
-        )
-        return variant(arrays)
+        variant = self._retried.get(*self._graph(call), lambda shapes: [shapes])
+        return variant(call.arrays)
 
-    def _graph(self, leaves, values, treedef):
+    def start(self, *args, hint=device.LATENCY):
+        """Starts a call, and returns at once.
+
+        A function that assigns variables is called when the result is asked
+        for, because the calls before may not have assigned theirs. So is one
+        whose variables were assigned since, or that fails.
+
+        Args:
+            *args: those of a call; nobody may write into the arrays among them
+                until the result is there.
+            hint: `device.THROUGHPUT` where many calls are started before the
+                first result is asked for.
+
+        Returns:
+            A `Started`.
+        """
+        call = functools.partial(self, *args)
+        if recording.state.recorders or in_stateless_scope():
+            return Started(call)
+        try:
+            found = _call_of(args, hint)
+            variant = self._variant(found)
+            if variant.assigns:
+                return Started(call)
+            wait = variant.start(found.arrays)
+        except Exception:  # raised again where the result is asked for
+            return Started(call)
+        return Started(call, wait, variant.at_once)
+
+    def _variant(self, call):
+        """The `_Compiled` for a call, compiled if need be."""
+        fixed = [
+            _told_apart(leaf) if x is None else (x.dtype, x.shape)
+            for leaf, x in zip(call.leaves, call.values)
+        ]
+        key = call.treedef, fixed, call.place
+        last, variant = self._last
+        if key != last or not variant.is_current():
+            # What is out of date is let go before another is compiled.
+            del variant
+            self._last = None, None
+            variant = self._variants.get(*self._graph(call), self._patterns)
+            self._last = key, variant
+        return variant
+
+    def _graph(self, call):
         """What `Variants.get` asks of a call: key, shapes, how to compile."""
         specs = tuple(
             leaf if x is None else _Array(x.dtype.name, x.ndim)
-            for leaf, x in zip(leaves, values)
+            for leaf, x in zip(call.leaves, call.values)
         )
         kinds = tuple(map(_told_apart, specs))
-        arrays = [x for x in values if x is not None]
-        is_empty = any(not x.size for x in arrays)
-        device_name = device.get_device()
-        key = (treedef, kinds, device_name, is_empty)
+        is_empty = any(not x.size for x in call.arrays)
+        key = (call.treedef, kinds, call.place, is_empty)
         compile = functools.partial(
-            _Compiled, self._function, treedef, specs, device_name
+            _Compiled, self._function, call.treedef, specs, call.place
         )
-        return key, [x.shape for x in arrays], compile
+        return key, [x.shape for x in call.arrays], compile
 
     def _run_in_scope(self, args):
         """Calls the function in a scope that says what variables are.
@@ -182,6 +208,62 @@ class jit:
                 dims = zip(shapes[i], spec)
                 opened[i] = tuple(None if s is None else d for d, s in dims)
         return [opened, batch, shapes]
+
+
+class Started:
+    """A call that was started.
+
+    Args:
+        wait: waits for what it gives, and returns it; raises a `ValueError`
+            where that is not to be had, or out of date.
+        call: makes the call, where nothing was started or `wait` fails.
+        at_once: how many calls the device works at, at once.
+    """
+
+    def __init__(self, call, wait=None, at_once=0):
+        self.at_once = at_once
+        self._call = call
+        self._wait = wait
+
+    def result(self):
+        """Waits for what the call gives, and returns it."""
+        if self._wait is None:
+            return self._call()
+        try:
+            return self._wait()
+        except ValueError:
+            return self._call()
+
+    def drop(self):
+        """Waits until the arguments are no longer in use."""
+        if self._wait is not None:
+            with contextlib.suppress(ValueError):
+                self._wait()
+
+
+class _Call(typing.NamedTuple):
+    """The arguments of a call.
+
+    Attributes:
+        leaves, treedef: the arguments, flat.
+        values: for each leaf its array, or `None` if it is not one.
+        arrays: the arrays.
+        place: the device, and what is hinted to it.
+    """
+
+    leaves: list
+    treedef: optree.PyTreeSpec
+    values: list
+    arrays: list
+    place: tuple
+
+
+def _call_of(args, hint):
+    leaves, treedef = _flatten(args)
+    values = [_array(leaf) for leaf in leaves]
+    arrays = [x for x in values if x is not None]
+    place = device.get_device(), hint
+    return _Call(leaves, treedef, values, arrays, place)
 
 
 class _Array(typing.NamedTuple):
@@ -250,7 +332,7 @@ class _RecordingScope(StatelessScope):
 class _Compiled:
     """One variant of a jitted function: a compiled model and its variables."""
 
-    def __init__(self, function, treedef, specs, device_name, shapes):
+    def __init__(self, function, treedef, specs, place, shapes):
         self.is_open = any(None in shape for shape in shapes)
         try:
             # No other thread assigns some of the variables meanwhile.
@@ -262,10 +344,13 @@ class _Compiled:
                 raise UnknownDim(str(error)) from error
             raise
         results, parameters, operations = traced
+        device_name, hint = place
         self._executable = device.compile_model(
-            results, parameters, device_name, operations
+            results, parameters, device_name, operations, hint
         )
         self.nbytes = self._executable.nbytes
+        self.at_once = self._executable.at_once
+        self.assigns = bool(self._assigned)
         self.release_memory = self._executable.release_memory
 
     def _trace(self, function, treedef, specs, shapes):
@@ -326,13 +411,34 @@ class _Compiled:
                 updating.enter_context(lock)
             return self._run(arrays)
 
-    def _run(self, arrays):
-        arrays = arrays + [value_of(v._value) for v in self._state]
-        results = iter(map(_result, self._executable(arrays), self._dtypes))
+    def start(self, arrays):
+        """Starts a call of a function that assigns nothing.
+
+        Returns:
+            A function that waits for what it gives, and returns it; it raises
+            a `ValueError` where variables were assigned meanwhile.
+        """
+        wait = self._executable.start(arrays)
+
+        def result():
+            outputs, _ = self._structured(wait())
+            if not self.is_current():
+                raise ValueError("The variables have other values by now.")
+            return outputs
+
+        return result
+
+    def _structured(self, arrays):
+        """The outputs and the values to assign, from the model's outputs."""
+        results = iter(map(_result, arrays, self._dtypes))
         leaves = [
             next(results) if x is None else _copy(*x) for x in self._known
         ]
-        outputs, assigned = optree.tree_unflatten(self._treedef, leaves)
+        return optree.tree_unflatten(self._treedef, leaves)
+
+    def _run(self, arrays):
+        arrays = arrays + [value_of(v._value) for v in self._state]
+        outputs, assigned = self._structured(self._executable(arrays))
         for variable, value in zip(self._assigned, assigned):
             variable._direct_assign(value)
         return outputs

@@ -10,9 +10,9 @@ import pytest
 
 from keras.src import backend
 from keras.src import ops
-from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import jit as jit_module
+from keras.src.backend.openvino.executable import Executable
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.tensor import value_of
 from keras.src.backend.openvino.testing import compiled_models
@@ -294,7 +294,7 @@ def test_eight_threads_call_at_once():
 def called_at_once(monkeypatch, functions, seconds):
     """What the functions give in threads, and whether all ran at once."""
     barrier = threading.Barrier(len(functions))
-    infer = device.Executable._infer
+    infer = Executable._infer
     met = []
 
     def meet(executable, tensors):
@@ -303,7 +303,7 @@ def called_at_once(monkeypatch, functions, seconds):
             met.append(executable)
         return infer(executable, tensors)
 
-    monkeypatch.setattr(device.Executable, "_infer", meet)
+    monkeypatch.setattr(Executable, "_infer", meet)
     with concurrent.futures.ThreadPoolExecutor(len(functions)) as pool:
         calls = [pool.submit(f, ones(1)) for f in functions]
         results = [float(call.result()[0]) for call in calls]
@@ -425,7 +425,7 @@ def test_arguments_that_fail_are_compiled_for_once(compiled, monkeypatch):
     def fail(executable, tensors):
         raise ValueError("inputs of any length fail")
 
-    monkeypatch.setattr(device.Executable, "_infer", fail)
+    monkeypatch.setattr(Executable, "_infer", fail)
     for size in [3] * 5 + [4] * 5:
         with pytest.raises(ValueError, match="of any length"):
             f(ones(size))

@@ -1,0 +1,261 @@
+"""Compiled models as functions of arrays, called by many threads at once."""
+
+import functools
+import threading
+
+import openvino as ov
+
+from keras.src.backend.openvino import narrowing
+from keras.src.backend.openvino.dtypes import for_runtime
+from keras.src.backend.openvino.dtypes import own_array
+from keras.src.backend.openvino.dtypes import to_array
+from keras.src.backend.openvino.dtypes import to_ov_tensor
+from keras.src.backend.openvino.dtypes import to_pairs
+from keras.src.backend.openvino.errors import reason
+
+
+class Executable:
+    """A compiled model as a function of arrays.
+
+    Threads may call it at once: each call uses an infer request of its own,
+    taken from those that are idle.
+
+    Attributes:
+        nbytes: the bytes of the model's constants.
+    """
+
+    # What an idle request may have been given last: it holds the outputs. A new
+    # one takes 5 us to make, and what is larger takes 200 us.
+    MAX_IDLE_BYTES = 2**20
+    # More requests than that are at work at once only now and then.
+    MAX_IDLE = 16
+
+    def __init__(self, compiled, plan, wide_inputs, nbytes, operations=None):
+        self.nbytes = nbytes
+        self._compiled = compiled
+        self._sources = plan.sources
+        self._wide_inputs = wide_inputs
+        self._wide_outputs = [
+            i
+            for i, y in enumerate(plan.computed)
+            if y.element_type == ov.Type.f64
+        ]
+        self._busy = 0  # requests at work
+        self._is_large = False
+        self._idle = []
+        self._lock = threading.Lock()
+        # The last attribute: operations outlive the model that calls them.
+        self._operations = operations
+
+    def __call__(self, arrays):
+        """Infers once.
+
+        Args:
+            arrays: a list of the `numpy.ndarray` of each input, in order.
+
+        Returns:
+            A list of the `numpy.ndarray` of each output, with pairs for complex
+            numbers, whose memory nobody else has.
+
+        Raises:
+            ValueError: where the model fails for these inputs.
+        """
+        arrays = list(map(_real, arrays))
+        return self._outputs(
+            arrays, self._infer(arrays) if self._compiled else ()
+        )
+
+    def _infer(self, arrays):
+        request = self._take()
+        return self._run(request, request.infer, self._narrowed(arrays))
+
+    def start(self, arrays):
+        """Starts to infer, as a call does.
+
+        Nobody may write into the arrays until the result is there.
+
+        Returns:
+            A function that waits for the results and returns them, to be
+            called once.
+        """
+        arrays = list(map(_real, arrays))
+        if self._compiled is None:
+            return lambda: self._outputs(arrays, ())
+        request, given = self._take(), self._narrowed(arrays)
+        try:
+            request.start(given)
+        except BaseException as error:
+            self._give_back(request, is_large=True)
+            raise _failure(given, error) from None
+        return lambda: self._outputs(
+            arrays, self._run(request, request.wait, given)
+        )
+
+    @functools.cached_property
+    def at_once(self):
+        """How many calls the device works at, at once."""
+        if self._compiled is None:
+            return 1
+        return self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+
+    def _narrowed(self, arrays):
+        if not self._wide_inputs:
+            return arrays
+        arrays = list(arrays)
+        for index in self._wide_inputs:
+            arrays[index] = narrowing.narrowed(arrays[index])
+        return arrays
+
+    def _run(self, request, step, arrays):
+        """What `step`, which infers or waits, computes; ends the request."""
+        is_large = True
+        try:
+            results = step(arrays)
+            is_large = request.nbytes > self.MAX_IDLE_BYTES
+        except RuntimeError as error:
+            raise _failure(arrays, error) from None
+        finally:
+            self._give_back(request, is_large)
+        for index in self._wide_outputs:
+            results[index] = results[index].astype("float64")
+        return results
+
+    def _outputs(self, arrays, computed):
+        results = []
+        for is_input, index, is_copied in self._sources:
+            array = (arrays if is_input else computed)[index]
+            results.append(own_array(array) if is_copied else array)
+        return results
+
+    def release_memory(self):
+        """Frees what large batches left in the model between its nodes.
+
+        The next large batch takes up to half as long again, to get it back.
+        """
+        with self._lock:  # the runtime refuses while a request is at work
+            if self._is_large and not self._busy:
+                self._is_large = False
+                self._compiled.release_memory()
+
+    def _take(self):
+        with self._lock:
+            self._busy += 1
+            if self._idle:
+                return self._idle.pop()
+        return _Request(self._compiled)
+
+    def _give_back(self, request, is_large):
+        with self._lock:
+            self._busy -= 1
+            if is_large:
+                self._is_large = True
+            elif len(self._idle) < self.MAX_IDLE:
+                self._idle.append(request)
+
+
+def _real(array):
+    return to_pairs(array) if array.dtype.kind == "c" else array
+
+
+def _failure(arrays, error):
+    """What to raise for an exception of the runtime."""
+    if not isinstance(error, RuntimeError):
+        return error
+    shapes = [array.shape for array in arrays]
+    return ValueError(
+        f"The compiled model fails for inputs of the shapes {shapes}: "
+        f"{reason(error)}"
+    )
+
+
+class _Request:
+    """An infer request, and the memory that it has.
+
+    To give it memory takes some 10 us for each input and output, so that small
+    arrays are copied into and out of memory that it keeps; it is given that of
+    large ones.
+
+    Attributes:
+        nbytes: the bytes of inputs and outputs of the last call.
+    """
+
+    # Where the one takes as long as the other.
+    COPIED_BYTES = 2**16
+
+    def __init__(self, compiled):
+        self._request = compiled.create_infer_request()
+        self._types = [port.element_type for port in compiled.inputs]
+        self._inputs = [None] * len(self._types)  # its own memory, as arrays
+        self._specs = [
+            (port.element_type, _initial_shape(port.partial_shape))
+            for port in compiled.outputs
+        ]
+        self._outputs = None  # for the next call, as tensors
+        self._held = None
+        self.nbytes = 0
+
+    def infer(self, arrays):
+        """The outputs for a list of arrays."""
+        self._give(arrays)
+        self._request.infer({}, share_inputs=True, share_outputs=True)
+        return self._collect()
+
+    def start(self, arrays):
+        """Starts to infer the outputs, for which `wait` waits."""
+        self._give(arrays)
+        self._request.start_async({}, share_inputs=True)
+
+    def wait(self, arrays):
+        """The outputs, of the arrays with which it was started."""
+        self._request.wait()
+        return self._collect()
+
+    def _give(self, arrays):
+        """Gives the request its inputs, and memory for its outputs."""
+        self.nbytes = sum([array.nbytes for array in arrays])
+        if self.nbytes <= self.COPIED_BYTES:
+            self._copy(arrays)
+        else:
+            self._share(arrays)
+        if self._outputs is None:
+            self._outputs = self._new_outputs()
+
+    def _collect(self):
+        results = [to_array(tensor) for tensor in self._outputs]
+        written = sum([array.nbytes for array in results])
+        is_small = self.nbytes <= self.COPIED_BYTES >= written
+        self.nbytes += written
+        self._held = None
+        if is_small:
+            return [array.copy() for array in results]
+        self._outputs = None
+        return results
+
+    def _copy(self, arrays):
+        own = self._inputs
+        for index, array in enumerate(arrays):
+            if own[index] is None or own[index].shape != array.shape:
+                tensor = ov.Tensor(self._types[index], ov.Shape(array.shape))
+                self._request.set_input_tensor(index, tensor)
+                own[index] = to_array(tensor)
+            own[index][...] = array
+
+    def _share(self, arrays):
+        # Held until the end: the runtime keeps no more than the address.
+        self._held = list(map(for_runtime, arrays))
+        for index, array in enumerate(self._held):
+            self._request.set_input_tensor(index, to_ov_tensor(array))
+            self._inputs[index] = None
+
+    def _new_outputs(self):
+        outputs = [ov.Tensor(*spec) for spec in self._specs]
+        for index, tensor in enumerate(outputs):
+            self._request.set_output_tensor(index, tensor)
+        return outputs
+
+
+def _initial_shape(shape):
+    """A shape to allocate at first; the runtime resizes dynamic outputs."""
+    if shape.is_static:
+        return list(shape.to_shape())
+    return [0] * shape.rank.get_length()

@@ -1,0 +1,254 @@
+"""The steps of a loop over data: the next are at work before one is done."""
+
+import collections
+
+import numpy as np
+import optree
+
+from keras.src import backend
+from keras.src import tree
+from keras.src.backend.openvino import device
+from keras.src.backend.openvino.dtypes import own_array
+from keras.src.trainers.data_adapters import array_slicing
+from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
+from keras.src.trainers.epoch_iterator import EpochIterator
+
+# For so many steps a model is compiled for many calls at once.
+MANY_STEPS = 8
+
+_NO_BATCH = "The data has no batch; at least one is needed."
+
+
+class Epoch(EpochIterator):
+    """The steps over some data, in order.
+
+    Iterating gives triples of the numbers of the first and the last batch of a
+    step, and its batches, nested arrays and tensors as `jit` takes them.
+    Nobody writes into these later on.
+
+    Args:
+        steps: how many batches there are; by default all.
+        steps_per_execution: of how many batches a step is.
+        **data: `x`, `y`, `sample_weight` and `batch_size`, as Keras takes them.
+    """
+
+    def __init__(self, steps, steps_per_execution, **data):
+        super().__init__(
+            steps_per_epoch=steps,
+            steps_per_execution=steps_per_execution,
+            shuffle=False,
+            **data,
+        )
+
+    @property
+    def is_of_arrays(self):
+        return isinstance(self.data_adapter, ArrayDataAdapter)
+
+    @property
+    def num_samples(self):
+        """How many samples there are, `None` where that is not known."""
+        if self.is_of_arrays and not self.steps_per_epoch:
+            return self.data_adapter._num_samples
+        return None
+
+    @property
+    def hint(self):
+        """What its steps are compiled for."""
+        steps = self.num_batches
+        if steps is None or steps >= MANY_STEPS * self.steps_per_execution:
+            return device.THROUGHPUT
+        return device.LATENCY
+
+    def first_batch(self):
+        """A batch to build a model for; the epoch starts anew.
+
+        It is taken by itself: of a generator Keras keeps two batches, and
+        those of a whole step may be more.
+        """
+        _, _, batches = next(self._enumerate_iterator())
+        batch = next(batches, None)
+        if batch is None:
+            raise ValueError(_NO_BATCH)
+        self.reset()
+        return batch
+
+    def steps(self):
+        is_empty = True
+        for step in self:
+            is_empty = False
+            yield step
+        if is_empty:
+            raise ValueError(_NO_BATCH)
+
+    def _get_iterator(self):
+        if self.is_of_arrays:
+            return _slices(self.data_adapter)
+        # Batches of other data may come in memory that is filled again.
+        is_new = isinstance(self.data_adapter, TFDatasetAdapter)
+        take = to_array if is_new else _own
+        batches = super()._get_iterator()
+        return (tree.map_structure(take, batch) for batch in batches)
+
+
+def _slices(adapter):
+    """The batches of an `ArrayDataAdapter`, in order."""
+    arrays = array_slicing.convert_to_sliceable(
+        adapter._inputs, target_backend="numpy"
+    )
+    leaves, treedef = optree.tree_flatten(arrays, namespace="keras")
+    size = adapter.batch_size
+    for start in range(0, adapter._num_samples, size):
+        window = slice(start, start + size)
+        batch = [leaf.convert_to_numpy(leaf[window]) for leaf in leaves]
+        yield optree.tree_unflatten(treedef, map(to_array, batch))
+
+
+def to_array(x):
+    """`x` as what `jit` takes for data: lists and scalars become tensors."""
+    if x is None or hasattr(x, "dtype"):
+        return x
+    return backend.convert_to_tensor(x)
+
+
+def _own(x):
+    return own_array(x) if isinstance(x, np.ndarray) else to_array(x)
+
+
+class Together:
+    """The calls for the batches of a step, as one `jit.Started`."""
+
+    def __init__(self, calls, combine):
+        self.at_once = calls[0].at_once
+        self._calls = calls
+        self._combine = combine
+
+    def result(self):
+        return self._combine([call.result() for call in self._calls])
+
+    def drop(self):
+        for call in self._calls:
+            call.drop()
+
+
+def ahead(start, steps):
+    """The steps, in order, where the next are started before one is done.
+
+    Args:
+        start: takes the batches of a step, returns a `jit.Started`.
+        steps: those of an `Epoch`. Where they end with an exception it is
+            raised after the results of those before.
+
+    Yields:
+        The numbers of the first and the last batch of a step, and a function
+        that waits for its result.
+    """
+    running = collections.deque()
+    failure = None
+    try:
+        while True:
+            while failure is None and _takes_more(running):
+                try:
+                    first, last, batches = next(steps)
+                except Exception as error:  # StopIteration too
+                    failure = error
+                else:
+                    running.append((first, last, start(batches)))
+            if not running:
+                break
+            first, last, _ = running[0]
+            yield first, last, lambda: running.popleft()[-1].result()
+    finally:
+        # Somebody else may write into the arrays from now on.
+        for *_, started in running:
+            started.drop()
+    if not isinstance(failure, StopIteration):
+        raise failure
+
+
+def _takes_more(running):
+    """Whether to start a call: two for each that the device works at."""
+    return not running or len(running) < 2 * running[-1][-1].at_once
+
+
+class Gathered:
+    """The outputs of all steps, batch after batch.
+
+    Where the number of samples is known they are copied as they come into
+    arrays for all of them, so that there are never two copies of all.
+
+    Args:
+        num_samples: how many samples all batches have, or `None`.
+    """
+
+    def __init__(self, num_samples):
+        self._num_samples = num_samples
+        self._parts = []
+        self._whole = None
+        self._done = 0  # rows
+
+    def add(self, outputs):
+        """Adds the outputs of a step, and returns them as they are kept."""
+        leaves, treedef = optree.tree_flatten(outputs, namespace="keras")
+        rows = self._rows(leaves)
+        if rows is None:
+            self._take_apart()
+            self._parts.append(outputs)
+            return outputs
+        if self._whole is None:
+            self._treedef = treedef
+            self._whole = [
+                np.empty((self._num_samples, *x.shape[1:]), x.dtype)
+                for x in leaves
+            ]
+        end = self._done + rows
+        kept = [whole[self._done : end] for whole in self._whole]
+        for target, source in zip(kept, leaves):
+            target[...] = source
+        self._done = end
+        return optree.tree_unflatten(treedef, kept)
+
+    def result(self):
+        """The arrays of all batches, in one structure."""
+        if self._whole is not None and self._done == self._num_samples:
+            return optree.tree_unflatten(self._treedef, self._whole)
+        self._take_apart()
+        return joined(self._parts)
+
+    def _rows(self, leaves):
+        """How many rows the next outputs fill, `None` if they do not fit."""
+        if self._num_samples is None or not all(map(_has_rows, leaves)):
+            return None
+        rows = {len(x) for x in leaves}
+        if len(rows) != 1:
+            return None
+        (rows,) = rows
+        if self._whole is None:
+            return rows if rows < self._num_samples else None
+        fit = self._done + rows <= self._num_samples and all(
+            x.shape[1:] == whole.shape[1:] and x.dtype == whole.dtype
+            for x, whole in zip(leaves, self._whole)
+        )
+        return rows if fit else None
+
+    def _take_apart(self):
+        """Goes on with a list of parts."""
+        self._num_samples = None
+        if self._whole is not None:
+            done = [own_array(whole[: self._done]) for whole in self._whole]
+            self._parts = [optree.tree_unflatten(self._treedef, done)]
+            self._whole = None
+
+
+def _has_rows(x):
+    return isinstance(x, np.ndarray) and x.ndim > 0
+
+
+def joined(parts):
+    """One structure of the arrays of all `parts`, batch after batch."""
+    if len(parts) == 1:
+        return parts[0]
+    return tree.map_structure(
+        lambda *arrays: None if arrays[0] is None else np.concatenate(arrays),
+        *parts,
+    )
