@@ -53,8 +53,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
 
     def predict_step(self, data):
         """The model's outputs for a batch; override it as on any backend."""
-        x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
-        return self._forward(x)
+        return self._forward(_inputs(data))
 
     def test_step(self, data):
         """Updates loss and metrics with a batch; returns the logs."""
@@ -73,16 +72,21 @@ class OpenVINOTrainer(base_trainer.Trainer):
 
     def make_predict_function(self, force=False):
         if force or self._is_outdated(self.predict_function):
-            step = self._compiled(self.predict_step)
+            take = _itself
+            step = self.predict_step
+            if getattr(step, "__func__", None) is OpenVINOTrainer.predict_step:
+                # One model for all, whatever they come in.
+                take, step = _inputs, self._forward
+            step = self._compiled(step)
 
             def combine(outputs):
                 return joined([_to_arrays(x) for x in outputs])
 
             def predict_function(batches):
-                return combine(map(step, batches))
+                return combine([step(take(batch)) for batch in batches])
 
             def start(batches, hint):
-                calls = [step.start(batch, hint=hint) for batch in batches]
+                calls = [step.start(take(b), hint=hint) for b in batches]
                 return Together(calls, combine)
 
             if isinstance(step, jit):
@@ -170,10 +174,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
         if epoch.num_batches == 0 and epoch.is_of_arrays:
             return self.predict_on_batch(x)  # arrays of no samples
         if not self._is_built():
-            x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(
-                epoch.first_batch()
-            )
-            self._build_for(x)
+            self._build_for(_inputs(epoch.first_batch()))
         callbacks = self._callback_list(callbacks, epoch, verbose)
         hears_batches = _hears_batches(callbacks)
         self.make_predict_function()
@@ -324,6 +325,16 @@ def _release_memory(function):
     release = getattr(function, "release_memory", None)
     if release is not None:
         release()
+
+
+def _itself(data):
+    return data
+
+
+def _inputs(data):
+    """The `x` of a batch."""
+    x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
+    return x
 
 
 def _batch_size(x):

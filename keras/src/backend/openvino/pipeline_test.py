@@ -1,0 +1,321 @@
+import concurrent.futures
+import itertools
+
+import numpy as np
+import pytest
+
+from keras.src import backend
+from keras.src import callbacks
+from keras.src import layers
+from keras.src import models
+from keras.src import ops
+from keras.src.backend.openvino import jit as jit_module
+from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.pipeline import MANY_STEPS
+from keras.src.backend.openvino.pipeline import Gathered
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDataset
+
+STEPS = 4 * MANY_STEPS
+
+
+def scaled(factor=2.0):
+    """A model that multiplies by one weight."""
+    model = models.Sequential(
+        [layers.Input((3,)), layers.Rescaling(1.0), Scale(factor)]
+    )
+    model.compile()
+    return model
+
+
+class Scale(layers.Layer):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = self.add_weight(shape=(), initializer="ones")
+        self.factor.assign(factor)
+
+    def call(self, x):
+        return x * self.factor
+
+
+def rows(count):
+    return np.arange(3 * count, dtype="float32").reshape(count, 3)
+
+
+class Log(callbacks.Callback):
+    """What it is told, and what it does at the end of a batch."""
+
+    def __init__(self, act=lambda model, batch: None):
+        super().__init__()
+        self.told = []
+        self.act = act
+
+    def on_predict_batch_begin(self, batch, logs=None):
+        self.told.append(("begin", batch))
+
+    def on_predict_batch_end(self, batch, logs=None):
+        self.told.append(("end", batch, float(logs["outputs"][0, 0])))
+        self.act(self.model, batch)
+
+
+class Buffered(PyDataset):
+    """Batches in one array, which each of them overwrites."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.data = data
+        self.buffer = np.empty_like(data[0])
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        self.buffer[...] = self.data[index]
+        return (self.buffer,)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize("steps_per_execution", [1, 3])
+@pytest.mark.parametrize("count", [1, 2, STEPS - 1, STEPS])
+def test_arrays_in_batches(count, steps_per_execution, size):
+    model = scaled()
+    model.compile(steps_per_execution=steps_per_execution)
+    x = np.resize(rows(1000), (count * size - size // 2, 3))
+    result = model.predict(x, batch_size=size, verbose=0)
+    np.testing.assert_array_equal(result, 2 * x)
+    assert result.flags.writeable
+    assert not np.shares_memory(result, x)
+
+
+@pytest.mark.parametrize("width", [3, 30_000])
+def test_a_buffer_that_is_filled_again(width):
+    model = models.Sequential([layers.Input((width,)), Scale(2.0)])
+    data = np.random.default_rng(0).normal(size=(STEPS, 4, width))
+    data = data.astype("float32")
+    expected = 2 * np.concatenate(data)
+
+    def generate():
+        buffer = np.empty_like(data[0])
+        for index, batch in enumerate(data):
+            # Keras looks at the first two before it gives them.
+            buffer = buffer if index > 1 else np.empty_like(batch)
+            buffer[...] = batch
+            yield (buffer,)
+
+    for x in (generate(), Buffered(data)):
+        np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+
+
+def test_callbacks_are_told_in_order():
+    log = Log()
+    scaled().predict(rows(STEPS), batch_size=1, callbacks=[log], verbose=0)
+    assert log.told == [
+        event
+        for batch in range(STEPS)
+        for event in (("begin", batch), ("end", batch, 6.0 * batch))
+    ]
+
+
+def test_weights_that_a_callback_sets_are_those_of_the_next_batch():
+    def act(model, batch):
+        if batch % 3 == 0:
+            model.set_weights([np.float32(batch + 1)])
+
+    log = Log(act)
+    result = scaled().predict(
+        rows(STEPS), batch_size=1, callbacks=[log], verbose=0
+    )
+    factors = [2] + [1 + 3 * (batch // 3) for batch in range(STEPS - 1)]
+    np.testing.assert_array_equal(
+        result, np.array(factors)[:, None] * rows(STEPS)
+    )
+
+
+@pytest.mark.parametrize("last", [0, 1, STEPS // 2])
+def test_stopping(last):
+    def act(model, batch):
+        model.stop_predicting = batch == last
+
+    model, log = scaled(), Log(act)
+    for _ in range(2):
+        result = model.predict(
+            rows(STEPS), batch_size=1, callbacks=[log], verbose=0
+        )
+        np.testing.assert_array_equal(result, 2 * rows(last + 1))
+
+
+class Expected(Exception):
+    pass
+
+
+def test_an_error_of_the_data_comes_after_the_batches_before():
+    def generate():
+        for batch in rows(5 * 3).reshape(5, 3, 3):
+            yield (batch,)
+        raise Expected
+
+    model, log = scaled(), Log()
+    with pytest.raises(Expected):
+        model.predict(generate(), callbacks=[log], verbose=0)
+    assert log.told[-1][:2] == ("end", 4)
+    np.testing.assert_array_equal(
+        model.predict(rows(STEPS), batch_size=1, verbose=0), 2 * rows(STEPS)
+    )
+
+
+def test_a_batch_that_does_not_fit_fails_in_its_turn():
+    def generate():
+        for batch in range(STEPS):
+            yield (np.ones((2, 4 if batch == 5 else 3), "float32"),)
+
+    model, log = models.Sequential([layers.Input((3,)), layers.Dense(1)]), Log()
+    expected = model.predict(rows(2), verbose=0)
+    with pytest.raises(ValueError, match="shape"):
+        model.predict(generate(), callbacks=[log], verbose=0)
+    assert log.told[-1] == ("begin", 5)
+    np.testing.assert_array_equal(model.predict(rows(2), verbose=0), expected)
+
+
+def test_an_error_of_a_callback_leaves_the_model_usable():
+    def act(model, batch):
+        raise Expected
+
+    model = scaled()
+    with pytest.raises(Expected):
+        model.predict(
+            rows(STEPS), batch_size=1, callbacks=[Log(act)], verbose=0
+        )
+    step = model.predict_function.start
+    np.testing.assert_array_equal(
+        model.predict(rows(STEPS), batch_size=1, verbose=0), 2 * rows(STEPS)
+    )
+    assert model.predict_function.start is step
+
+
+def test_a_state_goes_from_batch_to_batch():
+    class Counting(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.count = self.add_weight(shape=(), initializer="zeros")
+
+        def call(self, x):
+            self.count.assign_add(1.0)
+            return x * 0.0 + self.count
+
+    model = models.Sequential([layers.Input((1,)), Counting()])
+    result = model.predict(np.zeros((STEPS, 1)), batch_size=1, verbose=0)
+    np.testing.assert_array_equal(result[:, 0], 1 + np.arange(STEPS))
+
+
+def test_a_function_of_the_users_is_called():
+    model = scaled()
+    model.predict_function = lambda batches: batches[0][:, :1]
+    result = model.predict(rows(STEPS), batch_size=1, verbose=0)
+    np.testing.assert_array_equal(result, rows(STEPS)[:, :1])
+
+
+def test_outputs_of_other_lengths_than_batches():
+    class Sums(layers.Layer):
+        def call(self, x):
+            return {"sum": ops.sum(x, axis=0), "double": ops.tile(x, (2, 1))}
+
+    inputs = layers.Input((3,))
+    model = models.Model(inputs, Sums()(inputs))
+    x = rows(STEPS * 2)
+    result = model.predict(x, batch_size=2, verbose=0)
+    pairs = x.reshape(STEPS, 2, 3)
+    np.testing.assert_array_equal(result["sum"], pairs.sum(axis=1).ravel())
+    np.testing.assert_array_equal(
+        result["double"], np.tile(pairs, (1, 2, 1)).reshape(-1, 3)
+    )
+
+
+def test_threads_predict_many_batches_of_one_model():
+    model = scaled()
+
+    def work(start):
+        x = rows(STEPS) + start
+        result = model.predict(x, batch_size=1, verbose=0)
+        return np.array_equal(result, 2 * x)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(16)))
+
+
+@pytest.mark.parametrize("dims", [(2,), (300, 300)])
+def test_calls_that_are_started_run_beside_each_other(dims):
+    f = jit(lambda x: {"y": x + 1.0, "x": x})
+    arrays = [np.full((2, *dims), i, "float32") for i in range(6)]
+    started = [f.start(x) for x in arrays]
+    assert all(call.at_once for call in started)
+    for call, x in zip(started[:4], arrays):
+        result = call.result()
+        np.testing.assert_array_equal(result["y"], x + 1)
+        np.testing.assert_array_equal(result["x"], x)
+    for call in started[4:]:
+        call.drop()
+    np.testing.assert_array_equal(f(arrays[0])["y"], arrays[0] + 1)
+
+
+def test_a_started_call_that_fails_says_so_in_its_turn():
+    f = jit(lambda x: ops.reshape(x, (2, 3)))
+    f.start(np.ones(6, "float32")).result()
+    bad = f.start(np.ones(7, "float32"))
+    good = f.start(np.ones(6, "float32"))
+    assert good.result().shape == (2, 3)
+    with pytest.raises(ValueError, match="reshape|Reshape"):
+        bad.result()
+
+
+def test_a_started_call_of_old_values_is_made_again():
+    variable = backend.Variable(1.0)
+    f = jit(lambda x: x * variable)
+    started = f.start(np.float32(2))
+    variable.assign(5.0)
+    assert float(started.result()) == 10
+
+
+def test_one_model_for_many_calls_and_one_for_a_single_one(monkeypatch):
+    hints = []
+    compile_model = jit_module.device.compile_model
+
+    def noted(*args):
+        hints.append(args[-1])
+        return compile_model(*args)
+
+    monkeypatch.setattr(jit_module.device, "compile_model", noted)
+    model = scaled()
+    for count in (1, STEPS, 2, 2 * STEPS):
+        model.predict(rows(count), batch_size=1, verbose=0)
+    model.predict_on_batch(rows(3))
+    assert sorted(hints) == ["LATENCY", "THROUGHPUT"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("sizes", [[3], [2, 2, 1], [1, 4], [2, 2, 3, 5]])
+def test_gathering(sizes, known):
+    whole = {"a": rows(sum(sizes)), "b": [None, np.arange(sum(sizes))]}
+    ends = np.cumsum(sizes)
+    gathered = Gathered(sum(sizes) if known else None)
+    for start, end in itertools.pairwise([0, *ends]):
+        part = {
+            "a": whole["a"][start:end],
+            "b": [None, whole["b"][1][start:end]],
+        }
+        kept = gathered.add(part)
+        np.testing.assert_array_equal(kept["a"], part["a"])
+    result = gathered.result()
+    np.testing.assert_array_equal(result["a"], whole["a"])
+    assert result["b"][0] is None
+    np.testing.assert_array_equal(result["b"][1], whole["b"][1])
+
+
+@pytest.mark.parametrize("dtypes", ["ff", "fd"])
+@pytest.mark.parametrize("total", [3, 4, 9])
+def test_gathering_what_differs(dtypes, total):
+    parts = [np.ones((2, 1), dtypes[0]), np.ones((2, 1), dtypes[1])]
+    gathered = Gathered(total)
+    for part in parts:
+        gathered.add(part)
+    result = gathered.result()
+    np.testing.assert_array_equal(result, np.ones((4, 1)))
+    assert result.dtype == dtypes[1]
