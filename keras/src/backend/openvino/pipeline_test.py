@@ -319,3 +319,85 @@ def test_gathering_what_differs(dtypes, total):
     result = gathered.result()
     np.testing.assert_array_equal(result, np.ones((4, 1)))
     assert result.dtype == dtypes[1]
+
+
+class Penalty(layers.Layer):
+    """Adds a loss, and hides every third step."""
+
+    supports_masking = True
+
+    def call(self, x):
+        self.add_loss(ops.mean(ops.abs(x)))
+        return x
+
+    def compute_mask(self, x, previous_mask=None):
+        return ops.arange(ops.shape(x)[1]) % 3 != 0
+
+
+def tested(steps_per_execution=1, **options):
+    inputs = layers.Input((7, 3))
+    x = layers.Dense(4, activation="tanh", kernel_regularizer="l2")(inputs)
+    x = Penalty()(x)
+    outputs = {"a": layers.Dense(1)(x), "b": layers.Dense(2)(x)}
+    model = models.Model(inputs, outputs)
+    model.compile(
+        loss={"a": "mse", "b": "mae"},
+        loss_weights={"a": 2.0, "b": 0.5},
+        metrics={"a": ["mae", "mse"]},
+        weighted_metrics={"b": ["mae"]},
+        steps_per_execution=steps_per_execution,
+        **options,
+    )
+    return model
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 3])
+def test_many_batches_evaluate_as_each_by_itself(steps_per_execution):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2 * STEPS + 1, 7, 3)).astype("float32")
+    y = {"a": x[..., :1], "b": x[..., 1:]}
+    weights = {k: rng.uniform(size=x.shape[:2]) for k in y}
+    model = tested(steps_per_execution)
+    result = model.evaluate(
+        x, y, 2, sample_weight=weights, verbose=0, return_dict=True
+    )
+    other = tested(run_eagerly=True)
+    other.set_weights(model.get_weights())
+    expected = other.evaluate(
+        x, y, 2, sample_weight=weights, verbose=0, return_dict=True
+    )
+    assert result.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(result[name], value, rtol=2e-5)
+
+
+def test_weights_that_a_callback_sets_count_in_evaluate():
+    class Set(callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            self.model.set_weights([np.float32(batch + 1)])
+
+    model = scaled(0.0)
+    model.compile(loss="mae")
+    loss = model.evaluate(
+        np.ones((STEPS, 3)),
+        np.zeros((STEPS, 3)),
+        1,
+        callbacks=[Set()],
+        verbose=0,
+    )
+    np.testing.assert_allclose(loss, np.mean(np.arange(STEPS)), rtol=1e-6)
+
+
+def test_a_test_step_of_the_users_runs_in_order():
+    class Own(models.Sequential):
+        def test_step(self, data):
+            logs = super().test_step(data)
+            return {**logs, "twice": 2 * logs["loss"]}
+
+    model = Own([layers.Input((3,)), Scale(1.0)])
+    model.compile(loss="mae")
+    logs = model.evaluate(
+        rows(STEPS), 0 * rows(STEPS), 1, verbose=0, return_dict=True
+    )
+    np.testing.assert_allclose(logs["loss"], rows(STEPS).mean(), rtol=1e-6)
+    np.testing.assert_allclose(logs["twice"], 2 * logs["loss"], rtol=1e-6)
