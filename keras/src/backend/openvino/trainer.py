@@ -79,8 +79,9 @@ class OpenVINOTrainer(base_trainer.Trainer):
 
     def _update_alone(self, data, y_pred, masks, losses):
         tree.map_structure(_set_mask, y_pred, masks)
-        for loss in tree.flatten(losses):
-            self.add_loss(loss)
+        for layer, own in zip(self._flatten_layers(), losses):
+            if own:
+                layer.add_loss(own)
         return self._update_metrics(data, y_pred)
 
     def _forward(self, x):
