@@ -4,13 +4,14 @@
                                  [--rounds N] [--json FILE] [--export NAME]
 
 The models of `models.py`, in float32, answer one batch (`call`, which is
-`predict_on_batch`) and many (`many`, by `predict`), of 1 and of 32 samples.
-The yardstick is the model as `model.export` writes it under this backend (or
-under --export NAME: tensorflow is an independent one), run by OpenVINO's own
-API in float32: `call` by one infer request that is compiled for latency,
-`many` by an `AsyncInferQueue` that is compiled for throughput, with inputs
-copied in and outputs copied out. The released backend leaves the precision to
-the runtime, which is bfloat16 on some CPUs.
+`predict_on_batch`), many (`many`, by `predict`) and those of eight threads
+(`threads`, by `predict_on_batch`), of 1 and of 32 samples. The yardstick is the
+model as `model.export` writes it under this backend (or under --export NAME:
+tensorflow is an independent one), run by OpenVINO's own API in float32: `call`
+by one infer request that is compiled for latency, `many` and `threads` by an
+`AsyncInferQueue` of a model that is compiled for throughput, with outputs
+copied out. The released backend leaves the precision to the runtime, which is
+bfloat16 on some CPUs.
 
 Each backend runs in a process of its own, and all are asked in turn; a figure
 is the smallest of all rounds, a round's being the median of its calls. The exit
@@ -18,6 +19,7 @@ status is 1 if an answer is wrong or a claim does not hold.
 """
 
 import argparse
+import concurrent.futures
 import functools
 import pathlib
 import sys
@@ -28,7 +30,8 @@ import harness
 import models
 
 BATCHES = (1, 32)
-METHODS = ("call", "many")
+METHODS = ("call", "many", "threads")
+THREADS = 8
 CASES = tuple(
     f"{model} {method} {batch}"
     for model in models.MODELS
@@ -51,11 +54,12 @@ def parse(case):
 
 @functools.cache
 def batches_of(name, batch):
-    """How many batches are many: as many as take `MANY`, and 16 at least."""
+    """How many batches are many: as many as take `MANY`, by eights."""
     x = models.data(name, batch)
     call = functools.partial(models.build(name).predict_on_batch, x)
     call()
-    return max(16, min(4000, int(MANY / harness.median_time(call, 0.05))))
+    count = int(MANY / harness.median_time(call, 0.05))
+    return THREADS * max(2, min(500, count // THREADS))
 
 
 @functools.cache
@@ -67,12 +71,25 @@ def prepare(case):
         x = models.data(name, batch)
         call, count = functools.partial(model.predict_on_batch, x), 1
         return call, count, first_time(call)
+    if method == "threads":
+        x, count = models.data(name, batch), batches_of(name, batch)
+        call = functools.partial(call_in_threads, model, x, count)
+        return call, count, first_time(call) / count
     few = models.data(name, 16 * batch)
     many = functools.partial(model.predict, batch_size=batch, verbose=0)
     first = first_time(functools.partial(many, few)) / 16
     count = batches_of(name, batch)
     x = few.repeat(-(-count // 16), axis=0)[: count * batch]
     return functools.partial(many, x), count, first
+
+
+def call_in_threads(model, x, count):
+    def work(_):
+        for _ in range(count // THREADS):
+            model.predict_on_batch(x)
+
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(work, range(THREADS)))
 
 
 def measure(case):
