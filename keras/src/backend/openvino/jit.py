@@ -24,6 +24,7 @@ from keras.src.backend.openvino.dtypes import NUMPY_NAMES
 from keras.src.backend.openvino.dtypes import from_pairs
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import own_array
+from keras.src.backend.openvino.settings import current_target
 from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.specialise import Variants
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
@@ -115,7 +116,7 @@ class jit:
             _told_apart(leaf) if x is None else (x.dtype, x.shape)
             for leaf, x in zip(leaves, values)
         ]
-        call = treedef, fixed, device.get_device()
+        call = treedef, fixed, current_target()
         last, variant = self._last
         if call != last or not variant.is_current():
             # What is out of date is let go before another is compiled.
@@ -147,10 +148,10 @@ class jit:
         kinds = tuple(map(_told_apart, specs))
         arrays = [x for x in values if x is not None]
         is_empty = any(not x.size for x in arrays)
-        device_name = device.get_device()
-        key = (treedef, kinds, device_name, is_empty)
+        target = current_target()
+        key = (treedef, kinds, target, is_empty)
         compile = functools.partial(
-            _Compiled, self._function, treedef, specs, device_name
+            _Compiled, self._function, treedef, specs, target
         )
         return key, [x.shape for x in arrays], compile
 
@@ -250,7 +251,7 @@ class _RecordingScope(StatelessScope):
 class _Compiled:
     """One variant of a jitted function: a compiled model and its variables."""
 
-    def __init__(self, function, treedef, specs, device_name, shapes):
+    def __init__(self, function, treedef, specs, target, shapes):
         self.is_open = any(None in shape for shape in shapes)
         try:
             # No other thread assigns some of the variables meanwhile.
@@ -263,7 +264,7 @@ class _Compiled:
             raise
         results, parameters, operations = traced
         self._executable = device.compile_model(
-            results, parameters, device_name, operations
+            results, parameters, target, operations
         )
         self.nbytes = self._executable.nbytes
         self.release_memory = self._executable.release_memory
