@@ -15,7 +15,6 @@ import typing
 
 import openvino as ov
 
-from keras.src.backend.common import global_state
 from keras.src.backend.openvino.errors import reason
 
 # OpenVINO's name of each kind of device that `keras.device` can ask for, and of
@@ -62,6 +61,11 @@ class Target(typing.NamedTuple):
 
     device: str
     properties: tuple
+
+    def without(self, name):
+        """The same, but for one property."""
+        properties = tuple(p for p in self.properties if p[0] != name)
+        return self._replace(properties=properties)
 
 
 def current_target():
@@ -376,12 +380,14 @@ def _settable(device):
     return sorted({"CACHE_DIR", *writeable})
 
 
-# A thread's own, until the scope ends that set it.
+# What scopes set for their thread. `clear_session` ends none of them, as it
+# would if this was Keras's global state.
+_scopes = threading.local()
 
 
 def _scoped(kind):
-    return global_state.get_global_attribute(f"openvino_{kind}")
+    return getattr(_scopes, kind, None)
 
 
 def _set_scoped(kind, value):
-    global_state.set_global_attribute(f"openvino_{kind}", value)
+    setattr(_scopes, kind, value)

@@ -68,6 +68,13 @@ def test_a_scope_ends_with_an_error():
     assert settings.get_device() == settings.DEFAULT_DEVICE
 
 
+def test_a_scope_outlasts_the_session():
+    with keras.device("auto"), keras_vino.configured(num_streams=2):
+        keras.backend.clear_session()
+        device, properties = settings.current_target()
+    assert device == "AUTO" and ("NUM_STREAMS", 2) in properties
+
+
 def test_a_scope_is_of_its_thread():
     with keras.device("auto"):
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
