@@ -118,7 +118,7 @@ class Fingerprint:
 
     def _add_items(self, kind, items):
         self._add_plain((_name(kind), len(items)))
-        for key, value in items.items():
+        for key, value in items.copy().items():  # threads may add to it
             self._add(key)
             self._add(value)
 
@@ -131,6 +131,7 @@ class Fingerprint:
         state = getattr(x, "__dict__", None if items is None else {})
         if state is None:
             raise Unknown(kind)
+        state = state.copy()
         state = {k: v for k, v in state.items() if k not in _ACCOUNTS}
         state["items of it"] = items
         self._add_items(kind, state)

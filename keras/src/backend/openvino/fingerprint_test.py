@@ -46,8 +46,7 @@ def digest(model, *others):
     return Fingerprint(model.predict_step, *others).digest
 
 
-@pytest.mark.parametrize("seed", ["1", "2"])
-def test_it_is_the_same_in_other_processes(seed):
+def test_it_is_the_same_in_other_processes():
     code = MODEL + "print(Fingerprint(model.predict_step).digest)"
     first, second = (
         subprocess.run(
@@ -56,7 +55,7 @@ def test_it_is_the_same_in_other_processes(seed):
             stdout=subprocess.PIPE,
             check=True,
         ).stdout
-        for hashing in ("0", seed)
+        for hashing in ("0", "1")
     )
     assert first == second and len(first.strip()) == 64
 
