@@ -117,10 +117,17 @@ class Fingerprint:
         self._add_array(value_of(variable._value))
 
     def _add_items(self, kind, items):
-        self._add_plain((_name(kind), len(items)))
+        # Most are plain, and added at once.
+        plain, others = [_name(kind)], []
         for key, value in items.copy().items():  # threads may add to it
-            self._add(key)
-            self._add(value)
+            if key.__class__ in _PLAIN and value.__class__ in _PLAIN:
+                plain += key, value
+            else:
+                plain += "another", len(others)
+                others += key, value
+        self._add_plain((plain, len(others)))
+        for item in others:
+            self._add(item)
 
     def _add_object(self, x):
         kind = x.__class__
