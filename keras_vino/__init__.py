@@ -24,6 +24,23 @@ if not os.path.isdir(os.path.join(TREE, "keras")):
     TREE = os.path.dirname(TREE)
 
 
+# What stands in the backend and a user finds here.
+SETTINGS = ("configure", "configured")
+
+
+def __getattr__(name):
+    if name not in SETTINGS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not active():
+        raise RuntimeError(
+            f"`keras_vino.{name}` is for the OpenVINO backend; set "
+            "KERAS_BACKEND=openvino before Keras is imported."
+        )
+    from keras.src.backend.openvino import settings
+
+    return getattr(settings, name)
+
+
 def find_spec(name, path=None, target=None):
     """The spec of a module that stands in the tree, else None."""
     # Tests here and in the release share paths. Only pytest imports them, and

@@ -21,14 +21,15 @@ POLICIES = (
     "mixed_bfloat16",
 )
 QUANTISED = ("Dense", "EinsumDense", "Embedding", "ReversibleEmbedding")
-# Names of dtypes, the least exact first.
-DTYPES = ("bfloat16", "float16", "float32", "float64")
+# Names of dtypes, the least exact first. Nothing is as exact as float64: under
+# that policy Keras normalises in float32, and so does its GRU on JAX in parts.
+DTYPES = ("bfloat16", "float16", "float32")
 
 
 def narrowest(case):
     """The least exact dtype in the policies of a case."""
     names = " ".join(map(str, case.kwargs["policies"]))
-    return next(dtype for dtype in DTYPES if dtype in names)
+    return next((dtype for dtype in DTYPES if dtype in names), "float32")
 
 
 # ------------------------------------------------------------------- layers

@@ -25,8 +25,6 @@ from keras.src.backend.openvino.control_flow import switch
 from keras.src.backend.openvino.control_flow import vectorized_map
 from keras.src.backend.openvino.control_flow import while_loop
 from keras.src.backend.openvino.custom import Operations
-from keras.src.backend.openvino.device import device_scope
-from keras.src.backend.openvino.device import get_device
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
 from keras.src.backend.openvino.dtypes import for_runtime
 from keras.src.backend.openvino.dtypes import ov_to_keras_type
@@ -35,6 +33,8 @@ from keras.src.backend.openvino.graph import Trace
 from keras.src.backend.openvino.kernels import is_outside
 from keras.src.backend.openvino.kernels import scatter_nd_update
 from keras.src.backend.openvino.registry import ROUNDED
+from keras.src.backend.openvino.settings import device_scope
+from keras.src.backend.openvino.settings import get_device
 from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import alias

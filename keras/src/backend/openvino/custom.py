@@ -36,6 +36,10 @@ class Operations:
 
     def __init__(self):
         self._kept = []
+        self._compiled = []
+
+    def is_empty(self):
+        return not (self._kept or self._compiled)
 
     def add(self, operation):
         self._kept.append(operation)

@@ -1,123 +1,33 @@
-"""The OpenVINO runtime: its core, its devices and how models are compiled."""
+"""How models are compiled."""
 
-import functools
-import os
 import typing
 
 import openvino as ov
 
-from keras.src.backend.common import global_state
 from keras.src.backend.openvino import narrowing
 from keras.src.backend.openvino import rewriting
+from keras.src.backend.openvino.custom import Operation
 from keras.src.backend.openvino.errors import reason
 from keras.src.backend.openvino.executable import Executable
 from keras.src.backend.openvino.fusions import prevent_fusions
 from keras.src.backend.openvino.layout import port_of
 from keras.src.backend.openvino.layout import sink_transposes
+from keras.src.backend.openvino.settings import check
+from keras.src.backend.openvino.settings import core
+from keras.src.backend.openvino.settings import current_target
 from keras.src.backend.openvino.specialise import UnknownDim
 
-# OpenVINO's name of each kind of device that `keras.device` can ask for.
-DEVICE_KINDS = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
-DEFAULT_DEVICE = "CPU"
 
-PROPERTIES = {
-    # Floats are computed as the types in the graph say. The runtime's own
-    # default is bfloat16 for all of them, on CPUs that have it.
-    "INFERENCE_PRECISION_HINT": "f32",
-}
-
-# What a compiled model is made for: one call that is to end soon, or many that
-# are at work at once.
-LATENCY = "LATENCY"
-THROUGHPUT = "THROUGHPUT"
-
-
-# The CPU plugin compiles kernels for each shape that it meets, some 0.1 MB
-# each, and keeps 5,000 in each model, and oneDNN within it 1,024 in a process.
-# A transformer's block that saw 200 lengths held 118 MB, with these 47 MB.
-# A model that goes through more shapes in turns compiles its kernels again.
-KERNELS_OF_MODEL = 64
-KERNELS_OF_PROCESS = 100
-
-
-@functools.cache
-def core():
-    """The one `openvino.Core` of this process."""
-    # oneDNN reads it from the environment, and once.
-    os.environ.setdefault(
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS_OF_PROCESS)
-    )
-    core = ov.Core()
-    core.set_property("CPU", {"CPU_RUNTIME_CACHE_CAPACITY": KERNELS_OF_MODEL})
-    return core
-
-
-def get_device():
-    """OpenVINO's name of the current device, `"CPU"` unless set."""
-    return global_state.get_global_attribute("openvino_device", DEFAULT_DEVICE)
-
-
-class device_scope:
-    """Runs what is evaluated inside on the named device.
-
-    Args:
-        device_name: `"cpu"`, `"gpu"` or `"npu"`, optionally with an index, as
-            in `"gpu:1"`, or OpenVINO's own name, as in `"GPU.1"`.
-
-    Raises:
-        ValueError: where the name is not one of these, or this machine has no
-            such device.
-    """
-
-    def __init__(self, device_name):
-        self.device = find_device(device_name)
-
-    def __enter__(self):
-        self._outer = get_device()
-        global_state.set_global_attribute("openvino_device", self.device)
-        return self
-
-    def __exit__(self, *args):
-        global_state.set_global_attribute("openvino_device", self._outer)
-
-
-def find_device(name):
-    """OpenVINO's name of the device that Keras calls `name`."""
-    if not isinstance(name, str):
-        raise ValueError(
-            "`device_name` must be a string such as 'cpu:0', 'gpu:1' or 'npu'. "
-            f"Received: device_name={name!r}"
-        )
-    kind, _, index = name.lower().replace(".", ":").partition(":")
-    available = core().available_devices
-    if kind not in DEVICE_KINDS or not (index.isdigit() or index == ""):
-        raise ValueError(
-            "`device_name` must be 'cpu', 'gpu' or 'npu', optionally with an "
-            f"index, as in 'gpu:1'. Received: device_name={name!r}"
-        )
-    device = DEVICE_KINDS[kind]
-    indexed = f"{device}.{index or 0}"
-    if indexed in available:
-        return indexed
-    if device in available and int(index or 0) == 0:
-        return device
-    raise ValueError(
-        f"OpenVINO finds no device {name!r} on this machine; it finds "
-        f"{available}."
-    )
-
-
-def compile_model(outputs, inputs, device=None, operations=None, hint=LATENCY):
+def compile_model(outputs, inputs, target=None, operations=None):
     """Compiles a graph.
 
     Args:
         outputs: a list of `openvino.Output`; one may stand there twice, or be
             an input.
         inputs: a list of the `openvino.Output` of Parameters.
-        device: OpenVINO's name of a device; the current one by default.
+        target: the `settings.Target`; the current one by default.
         operations: the `custom.Operations` in the graph, if they are to live
             no longer than the result.
-        hint: `LATENCY` or `THROUGHPUT`.
 
     Returns:
         An `Executable`.
@@ -136,25 +46,46 @@ def compile_model(outputs, inputs, device=None, operations=None, hint=LATENCY):
         pairs = enumerate(zip(parameters, narrow))
         wide = [i for i, (before, after) in pairs if before is not after]
         model = ov.Model(computed, narrow)
-        properties = PROPERTIES | {"PERFORMANCE_HINT": hint}
-        compiled = _compile(model, device or get_device(), properties)
+        compiled = _compile(model, target or current_target())
     if operations is not None:
         operations.seal()
-    return Executable(compiled, plan, wide, _constant_bytes(model), operations)
+    wide_outputs = [
+        i for i, y in enumerate(plan.computed) if y.element_type == ov.Type.f64
+    ]
+    return Executable(
+        compiled,
+        plan.sources,
+        wide,
+        wide_outputs,
+        _constant_bytes(model),
+        operations,
+    )
+
+
+def _nodes(model):
+    """The nodes of a model and of the bodies in it."""
+    for part in (model, *rewriting.bodies(model)):
+        yield from part.get_ops()
 
 
 def _constant_bytes(model):
-    """The bytes of the constants of a model and of the bodies in it."""
+    """The bytes of the constants of a model."""
     sizes = {
         rewriting.address(node): node.get_byte_size()
-        for part in (model, *rewriting.bodies(model))
-        for node in part.get_ops()
+        for node in _nodes(model)
         if node.get_type_name() == "Constant"
     }
     return sum(sizes.values())
 
 
-def _compile(model, device, properties):
+def _compile(model, target):
+    check(target)
+    device, properties = target.device, dict(target.properties)
+    if "CACHE_DIR" in properties:
+        if any(isinstance(node, Operation) for node in _nodes(model)):
+            del properties["CACHE_DIR"]  # no file can hold Python operations
+        else:
+            _rename(model)
     try:
         return core().compile_model(model, device, properties)
     except RuntimeError as error:
@@ -162,6 +93,20 @@ def _compile(model, device, properties):
         raise kind(
             f"OpenVINO cannot compile the model for {device}: {reason(error)}"
         ) from None
+
+
+def _rename(model):
+    """Names everything by its place.
+
+    The runtime finds models in its cache by their names too, and numbers those
+    of nodes and ports throughout a process.
+    """
+    model.set_friendly_name("model")
+    for index, node in enumerate(_nodes(model)):
+        node.set_friendly_name(f"node{index}")
+    for kind, ports in (("input", model.inputs), ("output", model.outputs)):
+        for index, port in enumerate(ports):
+            port.tensor.set_names({f"{kind}{index}"})
 
 
 class _OutputPlan:

@@ -6,7 +6,6 @@ import numpy as np
 import openvino as ov
 import pytest
 
-import keras
 from keras.src import ops
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino.dtypes import numpy_dtype
@@ -14,45 +13,6 @@ from keras.src.backend.openvino.executable import Executable
 from keras.src.backend.openvino.executable import _Request
 from keras.src.backend.openvino.graph import parameter
 from keras.src.backend.openvino.jit import jit
-
-
-@pytest.mark.parametrize("name", ["cpu", "cpu:0", "CPU", "CPU.0"])
-def test_the_cpu_is_there(name):
-    with keras.device(name):
-        assert device.get_device() == "CPU"
-        assert float(ops.sin(0.0)) == 0
-
-
-def test_scopes_nest():
-    with keras.device("cpu"):
-        with keras.device("cpu:0"):
-            pass
-        assert device.get_device() == "CPU"
-    assert device.get_device() == device.DEFAULT_DEVICE
-
-
-@pytest.mark.parametrize("name", ["gpu:7", "cpu:3", "npu:9"])
-def test_a_device_that_is_not_there_is_an_error(name):
-    with pytest.raises(ValueError, match="finds no device"):
-        keras.device(name)
-
-
-@pytest.mark.parametrize("name", ["tpu", "cpu:x", "", 3, None])
-def test_what_is_no_device_name_is_an_error(name):
-    with pytest.raises(ValueError, match="device_name"):
-        keras.device(name)
-
-
-def test_indexed_devices(monkeypatch):
-    class Core:
-        available_devices = ["CPU", "GPU.0", "GPU.1", "NPU"]
-
-    monkeypatch.setattr(device, "core", Core)
-    assert device.find_device("gpu") == "GPU.0"
-    assert device.find_device("gpu:1") == "GPU.1"
-    assert device.find_device("npu:0") == "NPU"
-    with pytest.raises(ValueError, match="GPU.1"):
-        device.find_device("gpu:2")
 
 
 @pytest.mark.parametrize("dims", [(None,), (3,)])

@@ -30,22 +30,48 @@ class Executable:
     # More requests than that are at work at once only now and then.
     MAX_IDLE = 16
 
-    def __init__(self, compiled, plan, wide_inputs, nbytes, operations=None):
+    def __init__(
+        self,
+        compiled,
+        sources,
+        wide_inputs,
+        wide_outputs,
+        nbytes,
+        operations=None,
+        memory=None,
+    ):
         self.nbytes = nbytes
         self._compiled = compiled
-        self._sources = plan.sources
+        self._sources = sources
         self._wide_inputs = wide_inputs
-        self._wide_outputs = [
-            i
-            for i, y in enumerate(plan.computed)
-            if y.element_type == ov.Type.f64
-        ]
+        self._wide_outputs = wide_outputs
         self._busy = 0  # requests at work
         self._is_large = False
         self._idle = []
         self._lock = threading.Lock()
-        # The last attribute: operations outlive the model that calls them.
+        # The last attributes: operations outlive the model that calls them, and
+        # so does the memory that it was read from.
         self._operations = operations
+        self._memory = memory
+
+    def export(self):
+        """The other arguments of the constructor, and the model as bytes.
+
+        `None` where the runtime cannot write it.
+        """
+        calls_python = self._operations and not self._operations.is_empty()
+        if self._compiled is None or calls_python:
+            return None
+        try:
+            data = self._compiled.export_model().getbuffer()
+        except RuntimeError:
+            return None
+        return {
+            "sources": [tuple(source) for source in self._sources],
+            "wide_inputs": self._wide_inputs,
+            "wide_outputs": self._wide_outputs,
+            "nbytes": self.nbytes,
+        }, data
 
     def __call__(self, arrays):
         """Infers once.

@@ -1,5 +1,6 @@
 """`jit`: a Python function of tensors as one compiled model."""
 
+import ast
 import contextlib
 import copy
 import functools
@@ -19,11 +20,15 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import recording
+from keras.src.backend.openvino import storage
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import NUMPY_NAMES
 from keras.src.backend.openvino.dtypes import from_pairs
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import own_array
+from keras.src.backend.openvino.settings import LATENCY
+from keras.src.backend.openvino.settings import Target
+from keras.src.backend.openvino.settings import current_target
 from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.specialise import Variants
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
@@ -108,7 +113,7 @@ class jit:
             return self._function(*args)
         if in_stateless_scope():
             return self._run_in_scope(args)
-        call = _call_of(args, device.LATENCY)
+        call = _call_of(args, LATENCY)
         variant = self._variant(call)
         try:
             return variant(call.arrays)
@@ -121,7 +126,7 @@ class jit:
         variant = self._retried.get(*self._graph(call), lambda shapes: [shapes])
         return variant(call.arrays)
 
-    def start(self, *args, hint=device.LATENCY):
+    def start(self, *args, hint=LATENCY):
         """Starts a call, and returns at once.
 
         A function that assigns variables is called when the result is asked
@@ -131,7 +136,7 @@ class jit:
         Args:
             *args: those of a call; nobody may write into the arrays among them
                 until the result is there.
-            hint: `device.THROUGHPUT` where many calls are started before the
+            hint: `settings.THROUGHPUT` where many calls are started before the
                 first result is asked for.
 
         Returns:
@@ -156,7 +161,7 @@ class jit:
             _told_apart(leaf) if x is None else (x.dtype, x.shape)
             for leaf, x in zip(call.leaves, call.values)
         ]
-        key = call.treedef, fixed, call.place
+        key = call.treedef, fixed, call.target
         last, variant = self._last
         if key != last or not variant.is_current():
             # What is out of date is let go before another is compiled.
@@ -174,9 +179,9 @@ class jit:
         )
         kinds = tuple(map(_told_apart, specs))
         is_empty = any(not x.size for x in call.arrays)
-        key = (call.treedef, kinds, call.place, is_empty)
+        key = (call.treedef, kinds, call.target, is_empty)
         compile = functools.partial(
-            _Compiled, self._function, call.treedef, specs, call.place
+            _Compiled, self._function, call.treedef, specs, call.target
         )
         return key, [x.shape for x in call.arrays], compile
 
@@ -248,22 +253,21 @@ class _Call(typing.NamedTuple):
         leaves, treedef: the arguments, flat.
         values: for each leaf its array, or `None` if it is not one.
         arrays: the arrays.
-        place: the device, and what is hinted to it.
+        target: what it is compiled for, a `settings.Target`.
     """
 
     leaves: list
     treedef: optree.PyTreeSpec
     values: list
     arrays: list
-    place: tuple
+    target: Target
 
 
 def _call_of(args, hint):
     leaves, treedef = _flatten(args)
     values = [_array(leaf) for leaf in leaves]
     arrays = [x for x in values if x is not None]
-    place = device.get_device(), hint
-    return _Call(leaves, treedef, values, arrays, place)
+    return _Call(leaves, treedef, values, arrays, current_target(hint))
 
 
 class _Array(typing.NamedTuple):
@@ -296,6 +300,19 @@ def _told_apart(leaf):
 
 def _is_array(leaf):
     return hasattr(leaf, "dtype") and hasattr(leaf, "shape")
+
+
+def _plain(spec):
+    return tuple(spec) if isinstance(spec, _Array) else spec
+
+
+def _is_literal(structure):
+    """Whether a structure is what Python reads of what it writes."""
+    try:
+        read = ast.literal_eval(repr(structure))
+    except (SyntaxError, ValueError):
+        return False
+    return _flatten(read) == _flatten(structure)
 
 
 class _FunctionTrace(graph.Trace):
@@ -332,26 +349,64 @@ class _RecordingScope(StatelessScope):
 class _Compiled:
     """One variant of a jitted function: a compiled model and its variables."""
 
-    def __init__(self, function, treedef, specs, place, shapes):
+    def __init__(self, function, treedef, specs, target, shapes):
         self.is_open = any(None in shape for shape in shapes)
+        # No other thread assigns some of the variables meanwhile.
+        with assigning:
+            place = storage.find_place(
+                function, [repr(treedef), [*map(_plain, specs)], shapes], target
+            )
+            stored = place and place.load()
+            if stored:
+                self._restore(place, *stored)
+            else:
+                self._compile(function, treedef, specs, target, shapes, place)
+        self.nbytes = self._executable.nbytes
+        self.at_once = self._executable.at_once
+        self.assigns = bool(self._assigned)
+        self.release_memory = self._executable.release_memory
+
+    def _compile(self, function, treedef, specs, target, shapes, place):
         try:
-            # No other thread assigns some of the variables meanwhile.
-            with assigning:
-                traced = self._trace(function, treedef, specs, shapes)
+            traced = self._trace(function, treedef, specs, shapes)
         except TypeError as error:
             # What Python says of arithmetic with a dim that is open.
             if self.is_open and "NoneType" in str(error):
                 raise UnknownDim(str(error)) from error
             raise
         results, parameters, operations = traced
-        device_name, hint = place
+        target = target if place is None else place.target
         self._executable = device.compile_model(
-            results, parameters, device_name, operations, hint
+            results, parameters, target, operations
         )
-        self.nbytes = self._executable.nbytes
-        self.at_once = self._executable.at_once
-        self.assigns = bool(self._assigned)
-        self.release_memory = self._executable.release_memory
+        if place is not None:
+            self._store(place)
+
+    def _store(self, place):
+        """Keeps this for other processes, if it is a function of its inputs."""
+        places = {id(v): i for i, v in enumerate(place.variables)}
+        read = [places.get(id(v)) for v, _ in self._constants]
+        count = self._treedef.num_leaves
+        outputs, _ = optree.tree_unflatten(self._treedef, range(count))
+        if (
+            self._assigned
+            or any(self._known)
+            or None in read
+            or not _is_literal(outputs)
+        ):
+            return
+        about = {"outputs": outputs, "dtypes": self._dtypes, "read": read}
+        place.store(about, self._executable)
+
+    def _restore(self, place, about, executable):
+        self._checked = _latest[0]
+        self._state = self._assigned = self._updating = ()
+        variables = [place.variables[i] for i in about["read"]]
+        self._constants = [(v, v.version) for v in variables]
+        self._dtypes = about["dtypes"]
+        self._known = [None] * len(self._dtypes)
+        _, self._treedef = _flatten((about["outputs"], []))
+        self._executable = executable
 
     def _trace(self, function, treedef, specs, shapes):
         self._checked = _latest[0]

@@ -9,8 +9,8 @@ import scipy.special
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import registry
-from keras.src.backend.openvino.device import PROPERTIES
-from keras.src.backend.openvino.device import core
+from keras.src.backend.openvino.settings import PROPERTIES
+from keras.src.backend.openvino.settings import core
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.testing import normal
 from keras.src.backend.openvino.testing import run_compiled

@@ -7,8 +7,9 @@ import optree
 
 from keras.src import backend
 from keras.src import tree
-from keras.src.backend.openvino import device
 from keras.src.backend.openvino.dtypes import own_array
+from keras.src.backend.openvino.settings import LATENCY
+from keras.src.backend.openvino.settings import THROUGHPUT
 from keras.src.trainers.data_adapters import array_slicing
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
@@ -57,8 +58,8 @@ class Epoch(EpochIterator):
         """What its steps are compiled for."""
         steps = self.num_batches
         if steps is None or steps >= MANY_STEPS * self.steps_per_execution:
-            return device.THROUGHPUT
-        return device.LATENCY
+            return THROUGHPUT
+        return LATENCY
 
     def first_batch(self):
         """A batch to build a model for; the epoch starts anew.

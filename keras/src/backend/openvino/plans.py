@@ -7,6 +7,7 @@ import numpy as np
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino.custom import Operations
+from keras.src.backend.openvino.settings import current_target
 from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.specialise import Variants
 
@@ -39,7 +40,7 @@ def run(order, wanted):
     if any(node.values is not None for node in order):
         return False
     structure, leaves, kept = _structure(order, inputs, wanted)
-    key = (structure, device.get_device())
+    key = (structure, current_target())
     compile = functools.partial(_compile, *key)
     plan = _plans.get(key, [leaf.shape for leaf in leaves], compile)
     values = iter(plan.executable(leaves))
@@ -95,7 +96,7 @@ def _needed_outside(node, inside):
     return any(u is not None and u not in inside for u in users)
 
 
-def _compile(structure, device_name, shapes):
+def _compile(structure, target, shapes):
     """The compiled model of a structure for leaves of these shapes."""
     rows, specs, kept = structure
     parameters = [
@@ -113,11 +114,7 @@ def _compile(structure, device_name, shapes):
         # The nodes were inferred with all dims known when they were recorded.
         raise UnknownDim(str(error)) from error
     outputs = [output for i in kept for output in nodes[i].outputs()]
-    return _Plan(
-        device.compile_model(
-            outputs, parameters, device_name, operations=operations
-        )
-    )
+    return _Plan(device.compile_model(outputs, parameters, target, operations))
 
 
 def _input(reference, parameters, nodes):

@@ -6,7 +6,6 @@ import inspect
 from keras.src import backend
 from keras.src import callbacks as callbacks_module
 from keras.src import tree
-from keras.src.backend.openvino.device import LATENCY
 from keras.src.backend.openvino.jit import Started
 from keras.src.backend.openvino.jit import assigning
 from keras.src.backend.openvino.jit import jit
@@ -17,6 +16,7 @@ from keras.src.backend.openvino.pipeline import Together
 from keras.src.backend.openvino.pipeline import ahead
 from keras.src.backend.openvino.pipeline import joined
 from keras.src.backend.openvino.pipeline import to_array
+from keras.src.backend.openvino.settings import LATENCY
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import symbolic

@@ -1,0 +1,214 @@
+"""Digests of what a model computes, which are the same in other processes.
+
+A digest is of everything that a model's methods can read when they are traced:
+the Python state of its layers, the values of its variables, and the code. It is
+known for models that are wholly made of classes and functions of Keras and
+KerasHub, as those are; what others do may depend on anything.
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import pathlib
+import sys
+import types
+
+import numpy as np
+
+from keras.src.backend import config
+from keras.src.backend.common import KerasVariable
+from keras.src.backend.openvino.dtypes import for_runtime
+from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import value_of
+
+_PACKAGES = ("keras", "keras_hub", "numpy", "openvino", "optree")
+
+# What keeps account of a layer or a graph and is not asked while it computes.
+_ACCOUNTS = frozenset(
+    ("_tracker", "tracker", "_lock", "_last_change", "build", "quantize")
+    + ("_inbound_nodes", "_outbound_nodes", "_nodes", "_call_signature")
+    + ("_auto_config", "_losses", "_loss_ids", "_losses_override", "_metrics")
+    + ("predict_function", "test_function", "train_function", "history")
+    + ("stop_predicting", "stop_evaluating", "stop_training", "optimizer")
+    + ("_compile_config", "_compile_metrics", "_compile_loss", "_loss_tracker")
+    + ("loss", "_eval_epoch_iterator", "_keras_history", "_called")
+    + ("_jit_compile", "_dropout_mask", "_recurrent_dropout_mask")
+)
+
+
+class Unknown(Exception):
+    """Something of which another process cannot be told what it does."""
+
+
+class Fingerprint:
+    """What a method of a layer computes.
+
+    Attributes:
+        digest: a hexadecimal string.
+        variables: the variables whose values it stands for, in an order that
+            is the same in each process.
+
+    Args:
+        method: a bound method.
+        *others: what it depends on besides: plain values, and lists of them.
+
+    Raises:
+        Unknown: where it may depend on what cannot be told.
+    """
+
+    def __init__(self, method, *others):
+        self.variables = []
+        self._hash = hashlib.sha256()
+        self._places = {}  # of objects by their ids
+        self._kept = []  # the objects, so that ids stay their own
+        self._own = set()  # classes that are as their packages have them
+        for part in (_installed(), _settings(), *others, method):
+            self._add(part)
+        self.digest = self._hash.hexdigest()
+
+    def _add(self, x):
+        kind = x.__class__
+        if kind in _PLAIN:
+            self._add_plain(x)
+            return
+        place = self._places.setdefault(id(x), len(self._places))
+        if place < len(self._kept):
+            self._add_plain(("again", place))
+            return
+        self._kept.append(x)
+        if isinstance(x, KerasVariable):
+            self._add_variable(x)
+        elif isinstance(x, (np.ndarray, np.generic)):
+            self._add_array(np.asarray(x))
+        elif isinstance(x, OpenVINOKerasTensor):
+            self._add_array(value_of(x))
+        elif kind in (list, tuple):
+            self._add_plain((kind.__name__, len(x)))
+            for item in x:
+                self._add(item)
+        elif isinstance(x, (set, frozenset)):
+            self._add_plain((_name(kind), sorted(map(_plain, x))))
+        elif isinstance(x, dict):
+            self._add_items(kind, x)
+        elif isinstance(x, (type, types.FunctionType, types.BuiltinMethodType)):
+            self._add_plain(_name(x))
+        elif isinstance(x, types.ModuleType):
+            self._add_plain(_module_name(x))
+        elif isinstance(x, types.MethodType):
+            self._add_plain(_name(x.__func__))
+            self._add(x.__self__)
+        else:
+            self._add_object(x)
+
+    def _add_plain(self, x):
+        self._hash.update(f"{x.__class__.__name__} {x!r};".encode())
+
+    def _add_array(self, array):
+        if array.dtype.hasobject:
+            raise Unknown(array.dtype)
+        self._add_plain((array.dtype.name, array.shape))
+        self._hash.update(for_runtime(array).reshape(-1).view(np.uint8))
+
+    def _add_variable(self, variable):
+        if variable._value is None:
+            raise Unknown(variable)
+        self.variables.append(variable)
+        self._add_plain(variable.__class__.__name__)
+        self._add_array(value_of(variable._value))
+
+    def _add_items(self, kind, items):
+        # Most are plain, and added at once.
+        plain, others = [_name(kind)], []
+        for key, value in items.copy().items():  # threads may add to it
+            if key.__class__ in _PLAIN and value.__class__ in _PLAIN:
+                plain += key, value
+            else:
+                plain += "another", len(others)
+                others += key, value
+        self._add_plain((plain, len(others)))
+        for item in others:
+            self._add(item)
+
+    def _add_object(self, x):
+        kind = x.__class__
+        if kind not in self._own:
+            _check_own(kind)
+            self._own.add(kind)
+        items = list(x) if isinstance(x, (list, tuple)) else None
+        state = getattr(x, "__dict__", None if items is None else {})
+        if state is None:
+            raise Unknown(kind)
+        state = state.copy()
+        state = {k: v for k, v in state.items() if k not in _ACCOUNTS}
+        state["items of it"] = items
+        self._add_items(kind, state)
+
+
+_PLAIN = frozenset((bool, int, float, complex, str, bytes, type(None)))
+_PLAIN |= {type(Ellipsis), slice}
+
+
+def _plain(x):
+    if x.__class__ not in _PLAIN:
+        raise Unknown(x)
+    return repr(x)
+
+
+def _name(x):
+    """Where a class or function stands, if it is what stands there."""
+    module = getattr(x, "__module__", None) or ""
+    name = f"{module}:{x.__qualname__}"
+    if module.partition(".")[0] not in (*_PACKAGES, "builtins", "collections"):
+        raise Unknown(name)
+    found = sys.modules.get(module)
+    for part in x.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if found is not x:
+        raise Unknown(name)
+    return name
+
+
+def _module_name(module):
+    if sys.modules.get(module.__name__) is not module:
+        raise Unknown(module)
+    if module.__name__.partition(".")[0] not in _PACKAGES:
+        raise Unknown(module)
+    return module.__name__
+
+
+def _check_own(kind):
+    """Raises `Unknown` for a class that others wrote or changed."""
+    for base in kind.__mro__[:-1]:
+        _name(base)
+        for value in vars(base).values():
+            value = getattr(value, "fget", value)  # of a property
+            home = getattr(value, "__module__", None) or "keras"
+            if callable(value) and home.partition(".")[0] not in _PACKAGES:
+                raise Unknown(value)
+
+
+def _settings():
+    """What Keras's functions ask that is no state of a layer."""
+    return (
+        config.floatx(),
+        config.epsilon(),
+        config.image_data_format(),
+        config.is_flash_attention_enabled(),
+    )
+
+
+@functools.cache
+def _installed():
+    """The versions of what is installed, and this backend as it is."""
+    code = hashlib.sha256()
+    for file in sorted(pathlib.Path(__file__).parent.rglob("*.py")):
+        code.update(file.read_bytes())
+    names = "keras", "keras-hub", "numpy", "openvino"
+    return (*map(_version, names), sys.version, code.hexdigest())
+
+
+def _version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
