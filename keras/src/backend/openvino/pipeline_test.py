@@ -279,7 +279,7 @@ def test_one_model_for_many_calls_and_one_for_a_single_one(monkeypatch):
     compile_model = jit_module.device.compile_model
 
     def noted(*args):
-        hints.append(args[-1])
+        hints.append(dict(args[2].properties)["PERFORMANCE_HINT"])
         return compile_model(*args)
 
     monkeypatch.setattr(jit_module.device, "compile_model", noted)
