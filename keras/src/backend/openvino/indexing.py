@@ -7,6 +7,7 @@ import numpy as np
 
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.openvino import recording
+from keras.src.backend.openvino.common import checked
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.dtypes import without_base
 from keras.src.backend.openvino.kernels import is_outside
@@ -26,8 +27,8 @@ _BEFORE_THE_FIRST = -(2**31) + 1
 def getitem(x, key):
     """`x[key]`, by NumPy's rules.
 
-    Out of bounds, integers and arrays raise an `IndexError` where the dim is
-    known; tensors are clamped, as JAX does.
+    Out of bounds, integers and arrays raise an `IndexError`, which a compiled
+    model with open dims does when it runs; tensors are clamped, as JAX does.
 
     Args:
         x: a tensor.
@@ -44,7 +45,7 @@ def getitem(x, key):
     if key.__class__ is int and x.ndim:
         index = np.array(key)
         _check_bounds(index, 0, x.shape[0])
-        return gather(x, concrete(index), 0)
+        return _gathered(x, index, 0)
     items = list(map(_standard_item, items))
     slices, new_dims, indices = _layout(x, items)
     if slices:
@@ -292,7 +293,7 @@ def _bound(bound):
 
 def _gathered(x, index, dim):
     """`x` at one index."""
-    return gather(x, _as_tensor(_clamped(index, dims_of(x)[dim])), dim)
+    return gather(x, _as_tensor(_within(index, dims_of(x)[dim])), dim)
 
 
 def _as_tensor(index):
@@ -303,10 +304,19 @@ def _as_tensor(index):
     return index if index.dtype == "int64" else cast(index, "int32")
 
 
-def _clamped(index, dim):
-    """`index` within the bounds of a dim, still negative where it was."""
-    if not isinstance(index, OpenVINOKerasTensor):
+def _within(index, dim):
+    """`index` within the bounds of a dim, still negative where it was.
+
+    Tensors are clamped. Of the others those that are outside of a known dim
+    were refused; of an open one a compiled model refuses them when it runs.
+    """
+    if isinstance(index, _Row):
         return index
+    if isinstance(index, np.ndarray):
+        if not is_symbolic(dim) or not index.size:
+            return index
+        least = max(int(index.max()) + 1, -int(index.min()))
+        return checked(_as_tensor(index), dim >= _bound(least))
     value = index._value
     if value is not None and not is_symbolic(dim):
         is_clamped = is_outside(value, dim).any()
@@ -320,9 +330,9 @@ def _clamped(index, dim):
 
 def _non_negative(index, dim):
     """`index` counted from the start of the dim."""
+    index = _within(index, dim)
     if isinstance(index, _Row):
         return index
-    index = _clamped(index, dim)
     if isinstance(index, np.ndarray) and not is_symbolic(dim):
         return np.where(index < 0, index + dim, index)
     index = _as_tensor(index)
