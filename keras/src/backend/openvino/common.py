@@ -225,6 +225,16 @@ def checked(x, holds):
     return apply("Add", x, zero)
 
 
+def of_size(x, axis, size):
+    """`x`, whose open dim `axis` has a known size.
+
+    A compiled model fails where it has another.
+    """
+    if x.shape[axis] is not None:
+        return x
+    return apply("VariadicSplit", x, axis, (size,))
+
+
 def dimension(n, op):
     """`n` as the size of a dim: an integer, or a symbolic 0-d tensor.
 

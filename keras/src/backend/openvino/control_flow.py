@@ -19,7 +19,10 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import recording
+from keras.src.backend.openvino.common import canonical_axis
+from keras.src.backend.openvino.common import checked
 from keras.src.backend.openvino.common import gather
+from keras.src.backend.openvino.common import of_size
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.errors import blaming
@@ -29,6 +32,7 @@ from keras.src.backend.openvino.tensor import alias
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
 from keras.src.backend.openvino.tensor import symbolic
@@ -554,6 +558,10 @@ def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
         raise UnknownDim(
             "The derivative of `scan` needs to know the number of steps."
         )
+    if count is not None:
+        xs = tree.map_structure(
+            lambda x: None if x is None else of_size(x, 0, count), xs
+        )
     if recording.state.recorders:
         return _eager_scan(f, init, xs, count, reverse)
     if count is None or _any_symbolic((init, xs)):
@@ -659,7 +667,7 @@ def _traced_scan(f, init, xs, count, reverse):
         return (inputs, _Body(iteration, inputs)), scope.variables
 
     (inputs, body), variables = _with_state(trace)
-    trips = _leading_dim(_flat(xs)[0]) if count is None else count
+    trips = _common_length(_flat(xs)) if count is None else count
     loop = _loop(
         convert_to_tensor(trips, "int64"), convert_to_tensor(True), body
     )
@@ -689,8 +697,12 @@ def _reversed(structure):
     )
 
 
-def _leading_dim(x):
-    return apply("Gather", apply("ShapeOf", x, output_type="i64"), 0, 0)
+def _common_length(xs):
+    """The first dim of tensors that leave it open, if all have the same."""
+    first, *others = [dims_of(x)[0] for x in xs]
+    return functools.reduce(
+        lambda length, other: checked(length, first == other), others, first
+    )
 
 
 def map(f, xs):
@@ -704,7 +716,7 @@ def vectorized_map(function, elements):
 def associative_scan(f, elems, reverse=False, axis=0):
     elems = _to_tensors(elems)
     flat = tree.flatten(elems)
-    axis = axis % flat[0].ndim
+    axis = canonical_axis(axis, flat[0].ndim)
     count = flat[0].shape[axis]
     if count is None or any(x.shape[axis] != count for x in flat):
         error = UnknownDim if any(None in x.shape for x in flat) else ValueError

@@ -13,8 +13,10 @@ from keras.src.backend.common.symbolic_scope import SymbolicScope
 from keras.src.backend.openvino import jit
 from keras.src.backend.openvino import recording
 from keras.src.backend.openvino.common import canonical_axis
+from keras.src.backend.openvino.common import checked
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.common import known_dim
+from keras.src.backend.openvino.common import of_size
 from keras.src.backend.openvino.composite import composite
 from keras.src.backend.openvino.control_flow import associative_scan
 from keras.src.backend.openvino.control_flow import cond
@@ -299,7 +301,14 @@ def _window(x, starts, sizes):
             f"A window of shape {tuple(sizes)} does not fit into a tensor of "
             f"shape {x.shape}"
         )
-    return [_clamped(*pair) for pair in zip(starts, lasts)], sizes
+    starts = [_clamped(*pair) for pair in zip(starts, lasts)]
+    starts = [
+        checked(convert_to_tensor(start), last >= 0)
+        if isinstance(size, int) and is_symbolic(last)
+        else start
+        for start, size, last in zip(starts, sizes, lasts)
+    ]
+    return starts, sizes
 
 
 def _integers(values, rank):
@@ -356,11 +365,9 @@ def stop_gradient(variable):
 def unstack(x, num=None, axis=0):
     x = convert_to_tensor(x)
     axis = canonical_axis(axis, x.ndim)
-    size = x.shape[axis]
-    if size is None and num is None:
-        size = known_dim(x, axis, "unstack")
-    if size is None:
-        size = num
+    if num is not None:
+        x = of_size(x, axis, num)
+    size = known_dim(x, axis, "unstack")
     if num not in (None, size):
         raise ValueError(
             f"`unstack` with num={num} takes a dim of as many. Received: "

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.openvino import recording
+from keras.src.backend.openvino.common import binary
 from keras.src.backend.openvino.common import checked
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.dtypes import without_base
@@ -172,8 +173,7 @@ def _layout(x, items):
         elif _is_mask(item):
             if item.ndim == 0:
                 new_dims.append(dim)
-            _check_mask(item, x.shape[axis : axis + item.ndim])
-            rows = _true_positions(item)
+            rows = _true_positions(item, dims_of(x)[axis : axis + item.ndim])
             indices.extend((dim + i, row) for i, row in enumerate(rows))
             axis += item.ndim
             dim += max(item.ndim, 1)
@@ -188,15 +188,6 @@ def _layout(x, items):
         if not is_empty or item.ndim == 0:
             _check_bounds(item, axis, size)
     return slices, new_dims, indices
-
-
-def _check_mask(mask, dims):
-    for size, dim in zip(mask.shape, dims):
-        if None not in (size, dim) and size != dim:
-            raise IndexError(
-                f"A boolean index of shape {tuple(mask.shape)} does not "
-                f"match the dims {tuple(dims)} that it indexes."
-            )
 
 
 def _check_bounds(index, axis, dim):
@@ -220,14 +211,40 @@ class _Row:
         self.row = row
 
 
-def _true_positions(mask):
-    """The indices of a mask's true elements, one for each of its dims."""
+def _true_positions(mask, dims):
+    """The indices of a mask's true elements, one for each of `dims`."""
+    fits = _fits(mask, dims)
     if not is_symbolic(mask):
-        return np.nonzero(np.atleast_1d(mask))
+        rows = np.nonzero(np.atleast_1d(mask))
+        if fits is None:
+            return rows
+        return [checked(_as_tensor(row), fits) for row in rows]
     if mask.ndim == 0:
         mask = apply("Unsqueeze", mask, 0)
     positions = apply("NonZero", mask, output_type="i32")
+    if fits is not None:
+        positions = checked(positions, fits)
     return [_Row(positions, i) for i in range(mask.ndim)]
+
+
+def _fits(mask, dims):
+    """Whether a mask has these dims: a 0-d tensor, or `None` if it is known.
+
+    Raises:
+        IndexError: where it is known not to.
+    """
+    equal = []
+    for size, dim in zip(dims_of(mask), dims):
+        if is_symbolic(size) or is_symbolic(dim):
+            equal.append(binary("Equal", size, dim))
+        elif size != dim:
+            raise IndexError(
+                f"A boolean index of shape {tuple(mask.shape)} does not match "
+                f"the dims {tuple(dims)} that it indexes."
+            )
+    if not equal:
+        return None
+    return functools.reduce(functools.partial(apply, "LogicalAnd"), equal)
 
 
 def _are_adjacent(items):

@@ -193,11 +193,8 @@ def test_graphs():
     assert types_with_known_dims(lambda x: x[1:, 0]) == ["Slice", "Gather"]
     assert types(lambda x: x[:, None], X) == ["Unsqueeze"]
     assert types_with_known_dims(lambda x: x[:, [2, 1]]) == ["Gather"]
-    assert types(lambda x, m: x[m], X, MASK) == [
-        "NonZero",
-        "Transpose",
-        "GatherND",
-    ]
+    with_known_dims = trace(lambda x, m: x[m], X, MASK, dynamic=False)
+    assert node_types(with_known_dims) == ["NonZero", "Transpose", "GatherND"]
     assert types(lambda x: x[...], X) == []
 
 
@@ -274,6 +271,26 @@ def test_the_first_of_what_turns_out_to_be_empty():
         np.testing.assert_array_equal(np.ravel(got), [2])
         with pytest.raises(ValueError, match="fails"):
             function(np.array([-1.0, -2.0], "float32"))
+
+
+def test_masks_of_open_dims_that_do_not_match():
+    x = np.arange(6.0, dtype="float32").reshape(3, 2)
+    masks = [np.ones(9, bool), np.ones(2, bool), np.ones((2, 3), bool)]
+    masks += [np.ones((9, 2), bool), np.ones((3, 1), bool)]
+    by_input = jit(lambda x, mask: x[mask], [(None, None), (None, None)])
+    by_row = jit(lambda x, mask: x[mask], [(None, None), (None,)])
+    for mask in masks:
+        by_constant = jit(lambda x: x[mask], [(None, None)])
+        compiled = by_row if mask.ndim == 1 else by_input
+        for failing in (lambda: compiled(x, mask), lambda: by_constant(x)):
+            with pytest.raises(IndexError, match="boolean index of shape"):
+                failing()
+    mask = x > 2
+    for keep in (mask, mask[:, 0]):
+        compiled = by_row if keep.ndim == 1 else by_input
+        by_constant = jit(lambda x: x[keep], [(None, None)])
+        for got in (compiled(x, keep), by_constant(x)):
+            np.testing.assert_array_equal(got, x[keep])
 
 
 def test_out_of_bounds_in_a_loop():
