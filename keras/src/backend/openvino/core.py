@@ -173,20 +173,34 @@ _REDUCTIONS = {
 
 
 def scatter_update(inputs, indices, updates, reduction=None):
-    """As in JAX, what is to go outside of `inputs` goes nowhere."""
+    """`inputs` with `updates`, which broadcast, at `indices`.
+
+    As in JAX, what is to go outside of `inputs` goes nowhere.
+    """
     if reduction not in _REDUCTIONS:
         raise ValueError(f"Unsupported reduction: {reduction}")
     inputs = convert_to_tensor(inputs)
     indices = convert_to_tensor(indices)
     if indices.dtype != "int32":
         indices = cast(indices, "int64")
-    operands = inputs, indices, cast(updates, inputs.dtype)
+    updates = _filling(indices, cast(updates, inputs.dtype), inputs)
+    operands = inputs, indices, updates
     is_inside = _are_inside(*operands[:2])
     return apply(
         "ScatterNDUpdate" if is_inside else "ScatterInside",
         *operands,
         reduction=_REDUCTIONS[reduction],
     )
+
+
+def _filling(indices, updates, x):
+    """`updates` in the shape of what `indices` pick from `x`."""
+    depth = known_dim(indices, -1, "scatter_update")
+    shape = indices.shape[:-1] + x.shape[depth:]
+    if updates.shape == shape and None not in shape:
+        return updates
+    dims = dims_of(indices)[:-1] + dims_of(x)[depth:]
+    return apply("Broadcast", updates, dims)
 
 
 def _are_inside(x, indices):
@@ -201,8 +215,7 @@ def _scatter_inside_kernel(x, indices, updates, reduction):
     depth = indices.shape[-1]
     outside = is_outside(indices, np.array(x.shape[:depth], "int32"))
     inside = ~outside.any(axis=-1)
-    shape = indices.shape[:-1] + x.shape[depth:]
-    updates = np.broadcast_to(updates, shape)[inside]
+    updates = updates[inside]
     return scatter_nd_update(x, indices[inside], updates, reduction)
 
 

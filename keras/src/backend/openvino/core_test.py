@@ -266,6 +266,30 @@ def test_scatters_take_indices_of_any_dtype(dtype):
     np.testing.assert_array_equal(result, wanted)
 
 
+@pytest.mark.parametrize(
+    "updates", [7.0, [1.0, 2.0], [[1.0], [2.0], [3.0]], np.ones((1, 2))]
+)
+@pytest.mark.parametrize("reduction", [None, "add", "max"])
+def test_what_is_scattered_broadcasts(updates, reduction):
+    x = np.zeros((4, 2), "float32")
+    indices = np.array([[0], [2], [9]])
+    updates = np.asarray(updates, "float32")
+    expected = x.copy()
+    expected[[0, 2]] = np.broadcast_to(updates, (3, 2))[:2]
+    check(
+        lambda x, y: ops.scatter_update(x, indices, y, reduction),
+        [x, updates],
+        expected,
+    )
+    function = jit(
+        lambda x, i, y: ops.scatter_update(x, i, y, reduction),
+        [(None, None), (None, None), (None,) * updates.ndim],
+    )
+    np.testing.assert_array_equal(function(x, indices, updates), expected)
+    with pytest.raises(ValueError, match="scatter_update"):
+        ops.scatter_update(x, indices, np.ones((2, 2)))
+
+
 def test_an_index_beyond_32_bits_is_outside():
     x, one = np.zeros(3, "float32"), np.ones(1, "float32")
     for index in (2**32 + 1, -(2**32) - 1):
