@@ -289,9 +289,15 @@ def _with_state(trace):
 
 
 def cond(pred, true_fn, false_fn):
+    """What one of two functions gives, as tensors.
+
+    In a trace both are called, and are to give the same structure and dtypes.
+    Where `pred` is known, only the one that is taken is called: what the other
+    gives remains unknown.
+    """
     pred = convert_to_tensor(pred)
     if not is_symbolic(pred):
-        return true_fn() if bool(pred) else false_fn()
+        return _to_tensors(true_fn() if bool(pred) else false_fn())
     if recording.state.recorders:
         return _selected(cast(pred, "bool"), true_fn, false_fn)
 
@@ -417,7 +423,7 @@ def switch(index, branches, *operands):
     index = convert_to_tensor(index)
     if not is_symbolic(index):
         chosen = min(max(int(index), 0), len(branches) - 1)
-        return branches[chosen](*operands)
+        return _to_tensors(branches[chosen](*operands))
     return _switch(index, branches, operands, 0)
 
 

@@ -101,6 +101,12 @@ def test_only_the_branch_that_is_taken_runs_where_the_value_is_known():
     assert float(ops.cond(True, lambda: ops.ones(()), fails)) == 1
 
 
+def test_a_branch_that_is_taken_gives_tensors():
+    result = ops.cond(True, lambda: {"a": 1.0, "b": None}, lambda: None)
+    assert result["a"].dtype == "float32" and result["b"] is None
+    assert ops.switch(1, [lambda x: x, lambda x: 2], 0.5).dtype == "int32"
+
+
 def test_cond_of_different_dtypes_is_an_error():
     with pytest.raises(TypeError, match="same dtypes"):
         run_compiled(
