@@ -317,7 +317,7 @@ def _window(x, starts, sizes):
     starts = [_clamped(*pair) for pair in zip(starts, lasts)]
     starts = [
         checked(convert_to_tensor(start), last >= 0)
-        if isinstance(size, int) and is_symbolic(last)
+        if is_symbolic(last)
         else start
         for start, size, last in zip(starts, sizes, lasts)
     ]

@@ -325,6 +325,8 @@ def added_rows(*operands):
         lambda x: ops.slice(x, [0, 0], [3, 1]),
         lambda x: ops.slice(x, [-2, 1], [-1, 3]),
         lambda x: ops.slice_update(x, [0, 2], ops.ones((3, 3))),
+        lambda x: ops.slice_update(x, [0, 0], ops.transpose(x)),
+        lambda x: ops.slice(x, [0, 1], ops.shape(ops.transpose(x))),
         lambda x: add_up(x, length=3),
         lambda x: added_rows(x, ops.ones(3)),
         lambda x: added_rows(x[:, :1], ops.transpose(x)),
