@@ -171,6 +171,14 @@ def median_time(function, seconds):
     return statistics.median(times)
 
 
+def resident_bytes():
+    """The memory of this process that is in RAM."""
+    import resource
+
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
 def open_peers(names):
     """Start the children, one at a time so that their imports compare."""
     return {name: Peer(name) for name in names}

@@ -144,11 +144,6 @@ NAMES = {case.__name__: case for case in CASES}
 
 def measure(name):
     """By how many bytes the process grows: at the end, and at most."""
-    import resource
-
-    def resident():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
 
     def most():
         with open("/proc/self/status") as file:
@@ -161,9 +156,9 @@ def measure(name):
     for i in range(warm):
         step(i)
     Path("/proc/self/clear_refs").write_text("5")  # `most` is from here on
-    before = resident()
+    before = harness.resident_bytes()
     _kept = [step(i) for i in range(warm, warm + CASES[case])]
-    return resident() - before, most() - before
+    return harness.resident_bytes() - before, most() - before
 
 
 # Run in the parent.

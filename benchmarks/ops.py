@@ -182,15 +182,9 @@ def memory(name):
     The resident size is looked at on the way too: what is given back at the
     end counts. A tenth of the loop goes before, to warm up.
     """
-    import resource
-
     import numpy as np
 
     from keras import ops
-
-    def resident():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
 
     loops, x = memory_loops()
     size, step = loops[name]
@@ -201,15 +195,15 @@ def memory(name):
         for i in range(0, operations, size):
             y = step(i // size, y)
             if i // size % 1000 == 0:
-                sizes.append(resident())
+                sizes.append(harness.resident_bytes())
                 if time.perf_counter() > end:
                     break
         value = ops.convert_to_numpy(y)
-        sizes.append(resident())
+        sizes.append(harness.resident_bytes())
         return i + size, value
 
     run(MEMORY_OPS // 10, [])
-    sizes = [resident()]
+    sizes = [harness.resident_bytes()]
     done, value = run(MEMORY_OPS, sizes)
     if name in ("read_at_end", "variable_assigned") and done >= MEMORY_OPS:
         np.testing.assert_allclose(value, 0.7390851, rtol=1e-5)  # x == cos(x)

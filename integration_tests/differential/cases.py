@@ -71,6 +71,8 @@ class Spec(NamedTuple):
         may_raise: whether an error is right too where NumPy gives a result
             and JAX an error.
         weight: how many times as many cases as usual.
+        refuses: takes a case; whether it is an error here, whatever Keras on
+            JAX makes of it.
     """
 
     arguments: Callable
@@ -85,6 +87,7 @@ class Spec(NamedTuple):
     narrowest: Callable | None = None
     may_raise: bool = False
     weight: float = 1
+    refuses: Callable | None = None
 
 
 def draw_cases(name, spec, count, seed):

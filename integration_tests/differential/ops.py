@@ -299,11 +299,10 @@ def splitting(axis=None, rank=(1, 3), uneven=False):
         parts = d.integer(1, 3)
         if not uneven:
             shape[at] = parts * d.integer(1, 2)
-        where = (
-            parts
-            if uneven or d.bool()
-            else sorted({d.integer(0, shape[at]) for _ in range(2)})
-        )
+        where = parts
+        if not uneven:
+            places = sorted({d.integer(0, shape[at]) for _ in range(2)})
+            where = d.choice(parts, np.int64(parts), places)
         return (d.array(ALL, shape), where), kwargs
 
     return Spec(arguments)
@@ -516,7 +515,7 @@ def segments(**options):
     def arguments(d):
         x = d.array(NUMBERS, (1, 3), "finite", low=1)
         count = d.integer(1, 5)
-        ids = d.array(INDICES, [x.shape[0]], (0, count - 1))
+        ids = d.array(INTS, [x.shape[0]], (0, count - 1))
         is_sorted = d.bool()
         if is_sorted:
             ids = np.sort(ids)
@@ -688,7 +687,7 @@ def attention(d):
 def ctc(d):
     n, t, length, c = d.integer(1, 3), d.integer(6, 9), d.integer(1, 3), 5
     return (
-        d.array(("int32",), [n, length], (1, c - 1)),
+        d.array(("int32",), [n, length], (1, d.choice(c - 1, c - 1, c + 2))),
         d.array(SINGLES, [n, t, c], "small"),
         d.array(("int32",), [n], (1, length)),
         d.array(("int32",), [n], (6, t)),
@@ -799,7 +798,15 @@ def sliced(d):
     x = d.array(ALL, (1, 3), low=1)
     sizes = [d.integer(1, n) for n in x.shape]
     starts = [d.integer(0, n - s) for n, s in zip(x.shape, sizes)]
+    if d.integer(0, 5) == 0:
+        sizes[-1] += x.shape[-1]
     return x, np.array(starts, "int32"), tuple(sizes)
+
+
+def is_too_large(case):
+    x, _, sizes = case.args
+    sizes = getattr(sizes, "shape", sizes)
+    return any(size > dim for size, dim in zip(sizes, x.shape))
 
 
 def slice_updated(d):
@@ -826,16 +833,52 @@ def scatter_updated(d):
     indices, at = np.unique(indices, axis=0, return_index=True)
     x = d.array([values.dtype.name], list(shape))
     reduction = d.choice(None, "add", "max", "min", "mul")
-    return (x, indices.astype("int32"), values[at]), {"reduction": reduction}
+    values = values[at] if d.integer(0, 3) else values[:1]
+    return (x, indices.astype("int32"), values), {"reduction": reduction}
 
 
 def keys(d):
     x = d.array(ALL, (1, 3), low=2)
+    n = x.shape[0]
+    inside, anywhere = [
+        [d.integer(-end, end - 1) for _ in range(2)] for end in (n, n + 3)
+    ]
     key = d.choice(
         0, -1, slice(None, None, -1), slice(1, None), (..., 0), None,
         slice(-2, -1), (slice(None), None), slice(None, None, 2),
+        inside[0], inside, (inside[:1], inside[1:]), anywhere[0], anywhere,
+        (anywhere, [0, -1]), (anywhere[0], slice(1, None)), (..., anywhere),
     )  # fmt: skip
     return x, key
+
+
+def is_outside(case):
+    try:
+        case.args[0][case.args[1]]
+    except IndexError:
+        return True
+    return False
+
+
+def masked(d):
+    """An array and a mask, which mostly fits."""
+    x = d.array(ALL, (1, 3), low=1)
+    shape = list(x.shape[: d.integer(1, x.ndim)])
+    if d.integer(0, 2) == 0:
+        shape[d.integer(0, len(shape) - 1)] += d.choice(1, 6)
+    return x, d.array(("bool",), shape)
+
+
+def unstacked(d):
+    x = d.array(ALL, (1, 3), low=1)
+    axis = d.integer(-x.ndim, x.ndim - 1)
+    num = d.choice(None, x.shape[axis], d.integer(1, 5))
+    return (x,), {"axis": axis, "num": num}
+
+
+def is_another_number(case):
+    axis, num = case.kwargs["axis"], case.kwargs["num"]
+    return num not in (None, case.args[0].shape[axis])
 
 
 # ------------------------------------------------------------ control flow
@@ -855,14 +898,21 @@ def count_down(x, n):
     )
 
 
-def for_loop(x, n):
-    return ops.fori_loop(0, n, lambda i, x: x + ops.cast(i, x.dtype), x)
+def for_loop(x, n, number):
+    """Begins with `x`, or with a Python number."""
+    if number is None:
+        return ops.fori_loop(0, n, lambda i, x: x + ops.cast(i, x.dtype), x)
+    return ops.fori_loop(0, n, lambda i, total: total + ops.sum(x), number)
 
 
-def scan(init, xs, reverse):
+def scan(init, xs, reverse, length=None):
     return ops.scan(
-        lambda carry, x: (carry + x, carry * x), init, xs, reverse=reverse
+        lambda carry, x: (carry + x, carry * x), init, xs, length, reverse
     )
+
+
+def is_another_length(case):
+    return case.kwargs["length"] not in (None, len(case.args[1]))
 
 
 def associative(elems, reverse):
@@ -872,7 +922,10 @@ def associative(elems, reverse):
 def scanned(d):
     xs = d.array(("float32", "int32"), (1, 3), "small", low=1)
     init = d.array([xs.dtype.name], list(xs.shape[1:]), "small")
-    return init, xs, d.bool()
+    if xs.ndim == 1 and d.bool():
+        init = d.choice(0, 2, 0.5)
+    length = d.choice(None, None, len(xs), 3)
+    return (init, xs, d.bool()), {"length": length}
 
 
 def same_pair(dtypes=("float32", "int32"), values="small"):
@@ -1369,11 +1422,7 @@ SPECS = {
         )(d.array(REALS, (1, 3), "moderate", low=1)),
         spread=True,
     ),
-    "unstack": Spec(
-        lambda d: (lambda x: ((x,), {"axis": d.integer(-x.ndim, x.ndim - 1)}))(
-            d.array(ALL, (1, 3), low=1)
-        ),
-    ),
+    "unstack": Spec(unstacked, refuses=is_another_number),
     "top_k": Spec(
         lambda d: (lambda x: (x, d.integer(1, x.shape[-1])))(
             d.array(REALS, (1, 3), low=1)
@@ -1420,7 +1469,12 @@ SPECS = {
     ),
     "fliplr": unary(np.fliplr, rank=(2, 3)),
     "flipud": unary(np.flipud, rank=(1, 3)),
-    "get_item": Spec(keys, lambda x, key: x[key]),
+    "get_item": Spec(
+        lambda d: d.choice(keys, keys, masked)(d),
+        lambda x, key: x[key],
+        weight=4,
+        refuses=is_outside,
+    ),
     "meshgrid": Spec(
         lambda d: (
             tuple(d.array(ALL, [d.integer(0, 3)]) for _ in range(2)),
@@ -1464,8 +1518,8 @@ SPECS = {
     "triu": diagonals(np.triu, rank=(2, 3)),
     "take": Spec(taken, weight=2),
     "take_along_axis": Spec(taken_along, np.take_along_axis),
-    "slice": Spec(sliced, weight=2),
-    "slice_update": Spec(slice_updated, weight=2),
+    "slice": Spec(sliced, weight=2, refuses=is_too_large),
+    "slice_update": Spec(slice_updated, weight=2, refuses=is_too_large),
     "scatter": Spec(scattered),
     "scatter_update": Spec(scatter_updated, weight=2),
     "searchsorted": Spec(sought),
@@ -1737,8 +1791,17 @@ SPECS = {
         call=switched,
     ),
     "while_loop": Spec(counted_steps, call=count_down),
-    "fori_loop": Spec(counted_steps, call=for_loop),
-    "scan": Spec(scanned, call=scan, spread=True, weight=2),
+    "fori_loop": Spec(
+        lambda d: (*counted_steps(d), d.choice(None, 0, 1, 0.5)),
+        call=for_loop,
+    ),
+    "scan": Spec(
+        scanned,
+        call=scan,
+        spread=True,
+        weight=2,
+        refuses=is_another_length,
+    ),
     "associative_scan": Spec(
         lambda d: (
             d.array(("float32", "int32"), (1, 2), "small", low=1),

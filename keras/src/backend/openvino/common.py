@@ -209,6 +209,32 @@ def gather(x, indices, axis):
     return apply("Gather", x, indices, axis)
 
 
+def checked(x, holds):
+    """`x`, integers that are computed only where a condition holds.
+
+    Where it does not, a compiled model fails: nothing else in OpenVINO's
+    graphs asserts, but no dim of 2 can be squeezed away.
+
+    Args:
+        x: a tensor.
+        holds: a symbolic 0-d tensor of bool.
+    """
+    one, two = convert_to_tensor([1]), convert_to_tensor([2])
+    size = apply("Select", holds, one, two)
+    zero = apply("Squeeze", apply("Broadcast", like(0, x), size), 0)
+    return apply("Add", x, zero)
+
+
+def of_size(x, axis, size):
+    """`x`, whose open dim `axis` has a known size.
+
+    A compiled model fails where it has another.
+    """
+    if x.shape[axis] is not None:
+        return x
+    return apply("VariadicSplit", x, axis, (size,))
+
+
 def dimension(n, op):
     """`n` as the size of a dim: an integer, or a symbolic 0-d tensor.
 

@@ -19,9 +19,13 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import recording
+from keras.src.backend.openvino.common import canonical_axis
+from keras.src.backend.openvino.common import checked
 from keras.src.backend.openvino.common import gather
+from keras.src.backend.openvino.common import of_size
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import is_float
+from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
@@ -29,6 +33,7 @@ from keras.src.backend.openvino.tensor import alias
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
 from keras.src.backend.openvino.tensor import symbolic
@@ -53,21 +58,27 @@ def _any_symbolic(structure):
 class _Body:
     """A traced graph inside another one.
 
+    Args:
+        function: gives the structure that the graph computes.
+        parameters: the inputs of a loop that its results after the first take
+            the places of, in order.
+        slices: the inputs of a loop that bring in others in each step.
+
     Attributes:
         structure: what the function returned, of tensors.
         results: the `openvino.Output` of each flat tensor of `structure`.
         captured: a list of `(outer output, parameter)`.
     """
 
-    def __init__(self, function, parameters=()):
+    def __init__(self, function, parameters=(), slices=()):
         trace = graph.current_trace() or graph.Trace(None)
         with trace, trace.scope() as scope:
             self.structure = _to_tensors(function())
             outputs = [x.output for x in _flat(self.structure)]
-            if parameters:
+            if parameters or slices:
                 outputs = _kept_apart(outputs, parameters, scope)
             self.results = outputs
-        self._parameters = list(parameters)
+        self._parameters = [*parameters, *slices]
         self.captured = []
         self._capture(scope)
 
@@ -278,9 +289,15 @@ def _with_state(trace):
 
 
 def cond(pred, true_fn, false_fn):
+    """What one of two functions gives, as tensors.
+
+    In a trace both are called, and are to give the same structure and dtypes.
+    Where `pred` is known, only the one that is taken is called: what the other
+    gives remains unknown.
+    """
     pred = convert_to_tensor(pred)
     if not is_symbolic(pred):
-        return true_fn() if bool(pred) else false_fn()
+        return _to_tensors(true_fn() if bool(pred) else false_fn())
     if recording.state.recorders:
         return _selected(cast(pred, "bool"), true_fn, false_fn)
 
@@ -406,7 +423,7 @@ def switch(index, branches, *operands):
     index = convert_to_tensor(index)
     if not is_symbolic(index):
         chosen = min(max(int(index), 0), len(branches) - 1)
-        return branches[chosen](*operands)
+        return _to_tensors(branches[chosen](*operands))
     return _switch(index, branches, operands, 0)
 
 
@@ -423,44 +440,152 @@ def _switch(index, branches, operands, position):
 # --------------------------------------------------------------------- loops
 
 
+class _Carry:
+    """What a loop hands on from step to step, in dtypes that stay.
+
+    They are those of the initial values, but that Python numbers among these
+    are promoted with what the steps make of them.
+
+    Args:
+        initial: a structure of tensors and numbers.
+    """
+
+    def __init__(self, initial):
+        self._initial = _to_tensors(initial)
+        self._are_numbers = [
+            x.__class__ in _NUMBERS for x in tree.flatten(initial)
+        ]
+
+    def run(self, loop):
+        """What the function `loop` gives for the initial values."""
+        while True:
+            try:
+                return loop(self._initial)
+            except _Promoted as promoted:
+                self._initial = self._packed(promoted.values)
+
+    def handed_on(self, new):
+        """What a step gave, as tensors in the initial structure and dtypes.
+
+        Raises:
+            _Promoted: where numbers are to begin in other dtypes.
+            TypeError: where the dtype of a tensor does not stay.
+        """
+        tree.assert_same_structure(new, self._initial)
+        new, initial = tree.flatten(new), tree.flatten(self._initial)
+        triples = zip(new, initial, self._are_numbers)
+        dtypes = [
+            None if x is None else _carried_dtype(y, x, is_number)
+            for y, x, is_number in triples
+        ]
+        if any(x is not None and x.dtype != d for x, d in zip(initial, dtypes)):
+            raise _Promoted(_cast_all(initial, dtypes))
+        return self._packed(_cast_all(new, dtypes))
+
+    def first(self, step, *arguments):
+        """What the first step gives; assigns nothing if numbers change."""
+        if not any(self._are_numbers):
+            return step(*arguments)
+        with _Assignments() as scope:
+            result = step(*arguments)
+        scope.commit()
+        return result
+
+    def settle(self, step, *arguments):
+        """Promotes numbers where no step is taken."""
+        if any(self._are_numbers):
+            _traced(step, *arguments)
+
+    def _packed(self, flat):
+        return tree.pack_sequence_as(self._initial, flat)
+
+
+class _Promoted(Exception):
+    """The initial values of a loop are to be these, because of its steps."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = values
+
+
+_NUMBERS = (int, float, complex)
+
+# On JAX, which has no 64 bits unless it is told to, these are one.
+_IN_32_BITS = {
+    "int64": "int32",
+    "uint64": "uint32",
+    "float64": "float32",
+    "complex128": "complex64",
+}
+
+
+def _carried_dtype(new, initial, is_number):
+    """The dtype of what begins as the tensor `initial` and becomes `new`."""
+    dtype = initial.dtype
+    given = new.__class__
+    if given not in _NUMBERS:
+        given = convert_to_tensor(new).dtype
+    promoted = result_type(dtype, given)
+    if is_number or (given in _NUMBERS and promoted == dtype):
+        return promoted
+    if _IN_32_BITS.get(given, given) != _IN_32_BITS.get(dtype, dtype):
+        given = getattr(given, "__name__", given)
+        raise TypeError(
+            blaming(
+                "a loop hands on values of the dtypes that they begin with. "
+                f"Received: {dtype}, and {given} from a step"
+            )
+        )
+    return dtype
+
+
+def _traced(step, *arguments):
+    """What a step would give for arguments like these."""
+    # What it assigns is not assigned: no step is taken.
+    with recording.recorders(), graph.Trace(Operations()), _Assignments():
+        return step(*tree.map_structure(_symbolic_like, arguments))
+
+
+def _cast_all(flat, dtypes):
+    return [d if x is None else cast(x, d) for x, d in zip(flat, dtypes)]
+
+
+def _symbolic_like(x):
+    return None if x is None else symbolic(x.dtype, x.shape)
+
+
 def while_loop(cond, body, loop_vars, maximum_iterations=None):
     is_sequence = isinstance(loop_vars, (tuple, list))
-    initial = _to_tensors(tuple(loop_vars) if is_sequence else (loop_vars,))
+    carry = _Carry(tuple(loop_vars) if is_sequence else (loop_vars,))
 
     def step(values):
         new = body(*values)
         if not is_sequence or not isinstance(new, (tuple, list)):
             new = (new,)
-        return _like(tuple(new), initial)
+        return carry.handed_on(tuple(new))
 
-    values = _attempted(
-        lambda: _eager_while(cond, step, initial, maximum_iterations)
-    )
-    if values is None:
-        values = _traced_while(cond, step, initial, maximum_iterations)
+    def loop(initial):
+        arguments = cond, step, initial, maximum_iterations
+        values = _attempted(lambda: _eager_while(carry, *arguments))
+        return _traced_while(*arguments) if values is None else values
+
+    values = carry.run(loop)
     if not is_sequence:
         return values[0]
     return type(loop_vars)(values) if isinstance(loop_vars, list) else values
 
 
-def _like(new, old):
-    """`new` as tensors of the structure and dtypes of `old`."""
-    tree.assert_same_structure(new, old)
-    return tree.map_structure(lambda x, y: cast(x, y.dtype), new, old)
-
-
-def _eager_while(cond, step, values, maximum_iterations):
+def _eager_while(carry, cond, step, values, maximum_iterations):
     """The final values, or `None` where something symbolic is met.
 
     What is recorded may be symbolic, but not the condition: the inside of a
     `Loop` cannot be recorded outside of it.
     """
-    iteration = 0
     recorders = recording.state.recorders
+    iteration = 0
     while recorders or not _any_symbolic(values):
-        if maximum_iterations is not None and iteration >= maximum_iterations:
-            return values
-        proceed = convert_to_tensor(cond(*values))
+        proceed = maximum_iterations is None or iteration < maximum_iterations
+        proceed = convert_to_tensor(proceed and cond(*values))
         if is_symbolic(proceed) and recorders:
             raise NotImplementedError(
                 blaming(
@@ -472,8 +597,10 @@ def _eager_while(cond, step, values, maximum_iterations):
         if is_symbolic(proceed):
             return None
         if not proceed:
+            if iteration == 0:
+                carry.settle(step, values)
             return values
-        values = step(values)
+        values = step(values) if iteration else carry.first(step, values)
         iteration += 1
     return None
 
@@ -546,31 +673,48 @@ def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
     if not counts or (unroll is not False and unroll < 1):
         message = "`unroll` must be an positive integer or boolean."
         raise ValueError(f"{message} Received: unroll={unroll}")
-    init, xs = _to_tensors(init), _to_tensors(xs)
+    carry, xs = _Carry(init), _to_tensors(xs)
     count = _scan_length(xs, length)
+
+    def step(values, x):
+        values, y = f(values, x)
+        return carry.handed_on(values), _to_tensors(y)
+
     if count == 0:
-        return init, _no_slices(f, init, xs)
+        return carry.run(lambda init: (init, _no_slices(step, init, xs)))
     if count is None and recording.state.recorders:
         raise UnknownDim(
             "The derivative of `scan` needs to know the number of steps."
         )
-    if recording.state.recorders:
-        return _eager_scan(f, init, xs, count, reverse)
-    if count is None or _any_symbolic((init, xs)):
-        return _traced_scan(f, init, xs, count, reverse)
-    result = _attempted(lambda: _eager_scan(f, init, xs, count, reverse))
-    return result or _traced_scan(f, init, xs, count, reverse)
+    if count is not None:
+        xs = tree.map_structure(
+            lambda x: None if x is None else of_size(x, 0, count), xs
+        )
+
+    def loop(init):
+        arguments = step, init, xs, count, reverse
+        if recording.state.recorders:
+            return _eager_scan(carry, *arguments)
+        if count is None or _any_symbolic((init, xs)):
+            return _traced_scan(*arguments)
+        result = _attempted(lambda: _eager_scan(carry, *arguments))
+        return result or _traced_scan(*arguments)
+
+    return carry.run(loop)
 
 
-def _eager_scan(f, carry, xs, count, reverse):
+def _eager_scan(carry, step, values, xs, count, reverse):
     """The carry and the stack, or `None` where something symbolic is met."""
     ys = [None] * count
-    for i in reversed(range(count)) if reverse else range(count):
-        carry, ys[i] = f(carry, _slice_of(xs, i))
-        by_outer = _any_symbolic((carry, ys[i]))  # by a tensor from outside
+    order = list(range(count))[:: -1 if reverse else 1]
+    for i in order:
+        first = functools.partial(carry.first, step)
+        take = first if i == order[0] else step
+        values, ys[i] = take(values, _slice_of(xs, i))
+        by_outer = _any_symbolic((values, ys[i]))  # by a tensor from outside
         if by_outer and not recording.state.recorders:
             return None
-    return _to_tensors(carry), stacked(ys)
+    return values, stacked(ys)
 
 
 def _scan_length(xs, length):
@@ -613,25 +757,26 @@ def stacked(structures):
     return tree.map_structure(stack, *[_to_tensors(s) for s in structures])
 
 
-def _no_slices(f, init, xs):
-    """What `f` would give for each slice, stacked over no slices."""
-    # What it assigns is not: it is not called once.
-    with graph.Trace(Operations()), _Assignments():
-        carry = tree.map_structure(lambda x: symbolic(x.dtype, x.shape), init)
-        x = tree.map_structure(
-            lambda x: None if x is None else symbolic(x.dtype, x.shape[1:]), xs
-        )
-        _, y = f(carry, x)
+def _no_slices(step, init, xs):
+    """What `step` would give for each slice, stacked over no slices."""
+    rows = tree.map_structure(
+        lambda x: None if x is None else symbolic(x.dtype, x.shape[1:]), xs
+    )
+    _, y = _traced(step, init, rows)
     return tree.map_structure(
-        lambda y: convert_to_tensor(np.zeros((0,) + y.shape), y.dtype),
-        _to_tensors(y),
+        lambda y: (
+            None
+            if y is None
+            else convert_to_tensor(np.zeros((0,) + y.shape), y.dtype)
+        ),
+        y,
     )
 
 
-def _traced_scan(f, init, xs, count, reverse):
+def _traced_scan(step, init, xs, count, reverse):
     if reverse:  # a `Loop` goes forwards only
         xs = _reversed(xs)
-        carry, ys = _traced_scan(f, init, xs, count, reverse=False)
+        carry, ys = _traced_scan(step, init, xs, count, reverse=False)
         return carry, _reversed(ys)
     flat = tree.flatten(init)
 
@@ -647,19 +792,20 @@ def _traced_scan(f, init, xs, count, reverse):
                 lambda x: x if x is None else next(slices), xs
             )
             with scope:
-                carry, y = f(tree.pack_sequence_as(init, carries), x)
-                new = _like(carry, init), [_current(v) for v in variables]
+                carry, y = step(tree.pack_sequence_as(init, carries), x)
+                new = carry, [_current(v) for v in variables]
             y = tree.map_structure(
-                lambda y: None if y is None else apply("Unsqueeze", y, 0),
-                _to_tensors(y),
+                lambda y: None if y is None else apply("Unsqueeze", y, 0), y
             )
             return convert_to_tensor(True), new, y
 
-        inputs = [x.output for x in carries + state + rows]
-        return (inputs, _Body(iteration, inputs)), scope.variables
+        inputs = [x.output for x in carries + state]
+        slices = [x.output for x in rows]
+        body = _Body(iteration, inputs, slices)
+        return (inputs + slices, body), scope.variables
 
     (inputs, body), variables = _with_state(trace)
-    trips = _leading_dim(_flat(xs)[0]) if count is None else count
+    trips = _common_length(_flat(xs)) if count is None else count
     loop = _loop(
         convert_to_tensor(trips, "int64"), convert_to_tensor(True), body
     )
@@ -689,8 +835,12 @@ def _reversed(structure):
     )
 
 
-def _leading_dim(x):
-    return apply("Gather", apply("ShapeOf", x, output_type="i64"), 0, 0)
+def _common_length(xs):
+    """The first dim of tensors that leave it open, if all have the same."""
+    first, *others = [dims_of(x)[0] for x in xs]
+    return functools.reduce(
+        lambda length, other: checked(length, first == other), others, first
+    )
 
 
 def map(f, xs):
@@ -704,7 +854,7 @@ def vectorized_map(function, elements):
 def associative_scan(f, elems, reverse=False, axis=0):
     elems = _to_tensors(elems)
     flat = tree.flatten(elems)
-    axis = axis % flat[0].ndim
+    axis = canonical_axis(axis, flat[0].ndim)
     count = flat[0].shape[axis]
     if count is None or any(x.shape[axis] != count for x in flat):
         error = UnknownDim if any(None in x.shape for x in flat) else ValueError

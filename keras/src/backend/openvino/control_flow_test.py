@@ -10,6 +10,8 @@ from keras.src import ops
 from keras.src.backend.openvino import tensor
 from keras.src.backend.openvino.core import Variable
 from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.testing import both_ways
 from keras.src.backend.openvino.testing import check
 from keras.src.backend.openvino.testing import normal
 from keras.src.backend.openvino.testing import run_compiled
@@ -99,6 +101,12 @@ def test_only_the_branch_that_is_taken_runs_where_the_value_is_known():
     assert float(ops.cond(True, lambda: ops.ones(()), fails)) == 1
 
 
+def test_a_branch_that_is_taken_gives_tensors():
+    result = ops.cond(True, lambda: {"a": 1.0, "b": None}, lambda: None)
+    assert result["a"].dtype == "float32" and result["b"] is None
+    assert ops.switch(1, [lambda x: x, lambda x: 2], 0.5).dtype == "int32"
+
+
 def test_cond_of_different_dtypes_is_an_error():
     with pytest.raises(TypeError, match="same dtypes"):
         run_compiled(
@@ -145,6 +153,96 @@ def test_scan(reverse):
     check(f, [X, np.array(3, "float32")], [carry, ys])
 
 
+HALVES = np.array([0.5, 0.5, 0.5], "float32")
+
+
+@pytest.mark.parametrize(
+    "function, expected",
+    [
+        (
+            lambda x: ops.scan(lambda c, v: (c + v, c * 2), 0, x),
+            [1.5, [0.0, 1.0, 2.0]],
+        ),
+        (lambda x: ops.scan(lambda c, v: (c + 1, c), 0, x), [3, [0, 1, 2]]),
+        (lambda x: ops.fori_loop(0, 3, lambda i, s: s + 0.5, 0), [1.5]),
+        (lambda x: ops.fori_loop(0, 3, lambda i, s: s + x[0], 0), [1.5]),
+        (lambda x: ops.fori_loop(0, 0, lambda i, s: s + x[0], 0), [0.0]),
+        (lambda x: ops.fori_loop(0, 3, lambda i, s: s + 1, 0.5), [3.5]),
+        (
+            lambda x: ops.while_loop(
+                lambda i, *_: i < 3,
+                lambda i, a, b: (i + 1, a + b, a + x[0]),
+                (0, 0, 0),
+            ),
+            [3, 1.0, 1.0],
+        ),
+        (
+            lambda x: ops.while_loop(
+                lambda i, _: i < ops.cast(x[0] * 6, "int32"),
+                lambda i, s: (i + 1, s + x[0]),
+                (0, 0),
+            ),
+            [3, 1.5],
+        ),
+    ],
+)
+def test_numbers_that_a_loop_begins_with_are_promoted(function, expected):
+    wanted = [np.asarray(convert_to_tensor(y)) for y in expected]
+    for results in both_ways(function, HALVES):
+        for got, value in zip(results, wanted, strict=True):
+            np.testing.assert_array_equal(got, value)
+            assert got.dtype == value.dtype
+
+
+def test_numbers_are_promoted_where_there_is_nothing_to_scan():
+    carry, rows = ops.scan(lambda c, v: (c + v, c), 0, HALVES[:0])
+    assert carry.dtype == rows.dtype == "float32" and rows.shape == (0,)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float16", "bool"])
+@pytest.mark.parametrize(
+    "loop",
+    [
+        lambda init, x: ops.scan(lambda c, v: (c + v, v), init, x),
+        lambda init, x: ops.fori_loop(0, 2, lambda i, s: s + x[i], init),
+        lambda init, x: ops.while_loop(
+            lambda s: ops.sum(x) < 3, lambda s: s + x[0], init
+        ),
+    ],
+)
+def test_dtypes_of_tensors_that_a_loop_hands_on_stay(loop, dtype):
+    init = convert_to_tensor(0, dtype)
+    for call in (loop, jit(loop)):
+        with pytest.raises(TypeError, match=f"{dtype}, and float32 from"):
+            call(init, convert_to_tensor(HALVES))
+
+
+def test_64_bits_that_a_step_gives_are_those_of_its_carry():
+    # As on JAX, where NumPy's arrays of 64 bits have 32.
+    def function(x):
+        return ops.scan(lambda c, v: (c + np.arange(3) * np.ones(3), v), x, x)
+
+    x = np.ones(3, "float32")
+    check(function, [x], [x + 3 * np.arange(3), x])
+
+
+def test_a_loop_of_a_number_assigns_once():
+    variable = Variable(0.0)
+
+    def step(carry, v):
+        variable.assign_add(1.0)
+        return carry + v, variable.value
+
+    def function(x):
+        return ops.scan(step, 0, x)
+
+    for call in (function, jit(function)):
+        variable.assign(0.0)
+        total, counts = call(HALVES)
+        np.testing.assert_array_equal(counts, [1, 2, 3])
+        assert float(total) == 1.5 and float(variable) == 3
+
+
 def test_scan_over_nothing():
     carry, ys = ops.scan(
         lambda c, x: (c, ops.sum(x)), 1.0, np.zeros((0, 3), "float32")
@@ -182,6 +280,12 @@ def test_associative_scan(count, reverse):
         [expected],
         dynamic=False,
     )
+
+
+def test_associative_scan_along_an_axis_that_is_not_there():
+    for axis in (2, -3, 5):
+        with pytest.raises(ValueError, match=f"axis {axis} is out of bounds"):
+            ops.associative_scan(ops.add, np.ones((2, 3)), axis=axis)
 
 
 @pytest.mark.parametrize("known", [True, False])

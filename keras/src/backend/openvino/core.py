@@ -13,8 +13,10 @@ from keras.src.backend.common.symbolic_scope import SymbolicScope
 from keras.src.backend.openvino import jit
 from keras.src.backend.openvino import recording
 from keras.src.backend.openvino.common import canonical_axis
+from keras.src.backend.openvino.common import checked
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.common import known_dim
+from keras.src.backend.openvino.common import of_size
 from keras.src.backend.openvino.composite import composite
 from keras.src.backend.openvino.control_flow import associative_scan
 from keras.src.backend.openvino.control_flow import cond
@@ -171,20 +173,34 @@ _REDUCTIONS = {
 
 
 def scatter_update(inputs, indices, updates, reduction=None):
-    """As in JAX, what is to go outside of `inputs` goes nowhere."""
+    """`inputs` with `updates`, which broadcast, at `indices`.
+
+    As in JAX, what is to go outside of `inputs` goes nowhere.
+    """
     if reduction not in _REDUCTIONS:
         raise ValueError(f"Unsupported reduction: {reduction}")
     inputs = convert_to_tensor(inputs)
     indices = convert_to_tensor(indices)
     if indices.dtype != "int32":
         indices = cast(indices, "int64")
-    operands = inputs, indices, cast(updates, inputs.dtype)
+    updates = _filling(indices, cast(updates, inputs.dtype), inputs)
+    operands = inputs, indices, updates
     is_inside = _are_inside(*operands[:2])
     return apply(
         "ScatterNDUpdate" if is_inside else "ScatterInside",
         *operands,
         reduction=_REDUCTIONS[reduction],
     )
+
+
+def _filling(indices, updates, x):
+    """`updates` in the shape of what `indices` pick from `x`."""
+    depth = known_dim(indices, -1, "scatter_update")
+    shape = indices.shape[:-1] + x.shape[depth:]
+    if updates.shape == shape and None not in shape:
+        return updates
+    dims = dims_of(indices)[:-1] + dims_of(x)[depth:]
+    return apply("Broadcast", updates, dims)
 
 
 def _are_inside(x, indices):
@@ -199,8 +215,7 @@ def _scatter_inside_kernel(x, indices, updates, reduction):
     depth = indices.shape[-1]
     outside = is_outside(indices, np.array(x.shape[:depth], "int32"))
     inside = ~outside.any(axis=-1)
-    shape = indices.shape[:-1] + x.shape[depth:]
-    updates = np.broadcast_to(updates, shape)[inside]
+    updates = updates[inside]
     return scatter_nd_update(x, indices[inside], updates, reduction)
 
 
@@ -299,7 +314,14 @@ def _window(x, starts, sizes):
             f"A window of shape {tuple(sizes)} does not fit into a tensor of "
             f"shape {x.shape}"
         )
-    return [_clamped(*pair) for pair in zip(starts, lasts)], sizes
+    starts = [_clamped(*pair) for pair in zip(starts, lasts)]
+    starts = [
+        checked(convert_to_tensor(start), last >= 0)
+        if is_symbolic(last)
+        else start
+        for start, size, last in zip(starts, sizes, lasts)
+    ]
+    return starts, sizes
 
 
 def _integers(values, rank):
@@ -356,11 +378,9 @@ def stop_gradient(variable):
 def unstack(x, num=None, axis=0):
     x = convert_to_tensor(x)
     axis = canonical_axis(axis, x.ndim)
-    size = x.shape[axis]
-    if size is None and num is None:
-        size = known_dim(x, axis, "unstack")
-    if size is None:
-        size = num
+    if num is not None:
+        x = of_size(x, axis, num)
+    size = known_dim(x, axis, "unstack")
     if num not in (None, size):
         raise ValueError(
             f"`unstack` with num={num} takes a dim of as many. Received: "

@@ -6,6 +6,7 @@ import pytest
 
 from keras.src import layers
 from keras.src import ops
+from keras.src import tree
 from keras.src.backend.openvino.core import Variable
 from keras.src.backend.openvino.core import get_ov_output
 from keras.src.backend.openvino.dtypes import numpy_dtype
@@ -265,6 +266,30 @@ def test_scatters_take_indices_of_any_dtype(dtype):
     np.testing.assert_array_equal(result, wanted)
 
 
+@pytest.mark.parametrize(
+    "updates", [7.0, [1.0, 2.0], [[1.0], [2.0], [3.0]], np.ones((1, 2))]
+)
+@pytest.mark.parametrize("reduction", [None, "add", "max"])
+def test_what_is_scattered_broadcasts(updates, reduction):
+    x = np.zeros((4, 2), "float32")
+    indices = np.array([[0], [2], [9]])
+    updates = np.asarray(updates, "float32")
+    expected = x.copy()
+    expected[[0, 2]] = np.broadcast_to(updates, (3, 2))[:2]
+    check(
+        lambda x, y: ops.scatter_update(x, indices, y, reduction),
+        [x, updates],
+        expected,
+    )
+    function = jit(
+        lambda x, i, y: ops.scatter_update(x, i, y, reduction),
+        [(None, None), (None, None), (None,) * updates.ndim],
+    )
+    np.testing.assert_array_equal(function(x, indices, updates), expected)
+    with pytest.raises(ValueError, match="scatter_update"):
+        ops.scatter_update(x, indices, np.ones((2, 2)))
+
+
 def test_an_index_beyond_32_bits_is_outside():
     x, one = np.zeros(3, "float32"), np.ones(1, "float32")
     for index in (2**32 + 1, -(2**32) - 1):
@@ -279,6 +304,63 @@ def test_unstacking_another_number_than_there_is():
     for num in (2, 5):
         with pytest.raises(ValueError, match=f"`unstack` with num={num}"):
             ops.unstack(x, num=num)
+
+
+def add_up(xs, length=None):
+    def add(carry, x):
+        return carry + ops.sum(x), x * 2
+
+    return ops.scan(add, ops.zeros(()), xs, length=length)
+
+
+def added_rows(*operands):
+    return ops.vectorized_map(lambda rows: rows[0] + rows[1], operands)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ops.unstack(x, num=3),
+        lambda x: ops.unstack(x, num=3, axis=-1),
+        lambda x: ops.slice(x, [0, 0], [3, 1]),
+        lambda x: ops.slice(x, [-2, 1], [-1, 3]),
+        lambda x: ops.slice_update(x, [0, 2], ops.ones((3, 3))),
+        lambda x: ops.slice_update(x, [0, 0], ops.transpose(x)),
+        lambda x: ops.slice(x, [0, 1], ops.shape(ops.transpose(x))),
+        lambda x: add_up(x, length=3),
+        lambda x: added_rows(x, ops.ones(3)),
+        lambda x: added_rows(x[:, :1], ops.transpose(x)),
+    ],
+)
+def test_sizes_that_an_open_dim_lacks(function):
+    x = np.arange(9, dtype="float32").reshape(3, 3)
+    compiled = jit(function, [(None, None)])
+    results = compiled(x), function(ops.convert_to_tensor(x))
+    for got, wanted in zip(*map(tree.flatten, results), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    for shape in [(2, 2), (2, 4), (4, 2)]:
+        other = np.ones(shape, "float32")
+        try:
+            wanted = tree.flatten(function(ops.convert_to_tensor(other)))
+        except ValueError as error:
+            with pytest.raises(ValueError) as compiled_error:
+                compiled(other)
+            assert str(compiled_error.value) == str(error)
+        else:
+            got = tree.flatten(compiled(other))
+            for pair in zip(got, wanted, strict=True):
+                np.testing.assert_array_equal(*pair)
+
+
+def test_sizes_that_are_asked_for_are_those_of_results():
+    def function(x):
+        parts = ops.unstack(x, num=3), ops.slice(x, [0], [2]), add_up(x, 3)[1]
+        shapes.append([y.shape for y in tree.flatten(parts)])
+        return parts
+
+    shapes = []
+    jit(function, [(None,)])(np.ones(3, "float32"))
+    assert shapes == [[(), (), (), (2,), (3,)]]
 
 
 def test_a_scan_of_no_steps_assigns_nothing():

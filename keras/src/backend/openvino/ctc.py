@@ -14,6 +14,7 @@ from keras.src.backend.openvino.composite import composite
 from keras.src.backend.openvino.gradient import replayed
 from keras.src.backend.openvino.registry import register
 from keras.src.backend.openvino.tensor import apply
+from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import dims_of
 
@@ -21,16 +22,21 @@ from keras.src.backend.openvino.tensor import dims_of
 def _forward(logits, logit_length, labels, label_length, blank):
     """Minus the log probability of the labels, by the forward recursion.
 
-    Its states are the labels with a blank before, between and after them.
+    Its states are the labels with a blank before, between and after them. As
+    on JAX, a label that is no class is certain in every step.
     """
     batch, steps, classes = logits.shape
     count = label_length.max(initial=0)
     labels = labels[:, :count]
     states = np.full((batch, 2 * count + 1), blank, np.int64)
-    states[:, 1::2] = np.clip(labels, 0, classes - 1)
+    states[:, 1::2] = labels
+    is_class = (states >= 0) & (states < classes)
     emitted = np.take_along_axis(
-        kernels.log_softmax(logits, axis=2), states[:, None, :], axis=2
+        kernels.log_softmax(logits, axis=2),
+        np.where(is_class, states, 0)[:, None, :],
+        axis=2,
     )
+    emitted = np.where(is_class[:, None, :], emitted, 0)
     # A blank between two different labels may be left out.
     skips = np.zeros(states.shape, bool)
     skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
@@ -63,14 +69,15 @@ def _step_by_step(logits, logit_length, labels, label_length, blank):
     """As `_forward`, of ops that have derivatives."""
     steps, classes = (known_dim(logits, i, "ctc_loss") for i in (1, 2))
     count = known_dim(labels, 1, "ctc_loss")
-    labels = numpy.clip(labels, 0, classes - 1)
     blanks = numpy.full_like(labels, blank)
     pairs = numpy.stack([blanks, labels], axis=-1)
     pairs = numpy.reshape(pairs, (-1, 2 * count))
     states = numpy.pad(pairs, ((0, 0), (0, 1)), constant_values=blank)
     log_probs = apply("LogSoftmax", logits, axis=2)
-    index = numpy.repeat(numpy.expand_dims(states, 1), steps, axis=1)
+    states = numpy.repeat(numpy.expand_dims(states, 1), steps, axis=1)
+    index = numpy.clip(states, 0, classes - 1)
     emitted = numpy.take_along_axis(log_probs, index, axis=2)
+    emitted = numpy.where(states == index, emitted, 0.0)
     repeated = numpy.pad(labels[:, 1:] == labels[:, :-1], ((0, 0), (1, 0)))
     pairs = numpy.stack([numpy.zeros_like(repeated), ~repeated], axis=-1)
     skips = numpy.pad(numpy.reshape(pairs, (-1, 2 * count)), ((0, 0), (0, 1)))
@@ -101,6 +108,8 @@ def loss(logits, logit_length, labels, label_length, blank):
     """Minus the log probability of the labels, for each sample."""
     steps = dims_of(logits)[1]
     logit_length = numpy.minimum(logit_length, steps)
+    log_probs = apply("LogSoftmax", logits, axis=2)
+    logits, labels, excess = _with_certain_classes(log_probs, labels)
     # OpenVINO's node wants as many labels as steps; the CPU plugin crashes
     # where a length is 0, and refuses labels that cannot be reached.
     labels = apply(
@@ -123,12 +132,37 @@ def loss(logits, logit_length, labels, label_length, blank):
         ctc_merge_repeated=True,
         unique=False,
     )
-    blanks = apply("Gather", apply("LogSoftmax", logits, axis=2), blank, 2)
+    result = result - excess * cast(logit_length, result.dtype)
+    blanks = apply("Gather", log_probs, blank, 2)
     step = numpy.arange(steps, dtype="int32")
     running = step < numpy.expand_dims(logit_length, 1)
     all_blank = -numpy.sum(numpy.where(running, blanks, 0.0), axis=1)
     result = numpy.where(label_length == 0, all_blank, result)
     return numpy.where(label_length > logit_length, math.inf, result)
+
+
+def _with_certain_classes(log_probs, labels):
+    """Logits and labels that are classes, for OpenVINO's node.
+
+    Labels that are no classes become two that are added, in turns, so that
+    different ones remain different from their neighbours. These are as probable
+    as all others together, three times as much as the node takes in total; they
+    are impossible where they are not needed.
+
+    Returns:
+        The logits, the labels, and by how much the loss of each step is too
+        large.
+    """
+    batch, steps, classes = dims_of(log_probs)
+    is_class = numpy.logical_and(labels >= 0, labels < classes)
+    changes = numpy.pad(labels[:, 1:] != labels[:, :-1], ((0, 0), (1, 0)))
+    turn = numpy.cumsum(cast(changes, "int32"), axis=1) % 2
+    labels = numpy.where(is_class, labels, classes + turn)
+    is_needed = numpy.logical_not(numpy.all(is_class))
+    added = numpy.where(is_needed, 0.0, _IMPOSSIBLE)
+    added = numpy.broadcast_to(added, (batch, steps, 2))
+    logits = numpy.concatenate([log_probs, cast(added, log_probs.dtype)], 2)
+    return logits, labels, numpy.where(is_needed, math.log(3), 0.0)
 
 
 def greedy_decode(inputs, sequence_lengths, merge_repeated, mask_index):

@@ -1,11 +1,14 @@
 import itertools
 
+import jax
 import numpy as np
 import pytest
 import scipy.special
 
+from keras.src.backend.jax import nn as jax_nn
 from keras.src.backend.openvino import nn
 from keras.src.backend.openvino.testing import both_ways
+from keras.src.backend.openvino.testing import gradient_of
 from keras.src.backend.openvino.testing import normal
 
 
@@ -46,6 +49,30 @@ class TestCTC:
             op, target, self.logits, target_length, lengths
         ):
             np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+    @pytest.mark.parametrize(
+        "rows",
+        [[[1, 50]], [[-1, 1]], [[50, 50]], [[50, 51]], [[2, -7]], [[1, 2]]],
+    )
+    def test_loss_of_labels_that_are_no_classes(self, rows):
+        arguments = (
+            np.array(rows, "int32"),
+            self.logits[:1],
+            np.array([2], "int32"),
+            np.array([4], "int32"),
+        )
+        wanted = jax_nn.ctc_loss(*map(jax.numpy.asarray, arguments))
+        for (result,) in both_ways(nn.ctc_loss, *arguments):
+            np.testing.assert_allclose(result, wanted, rtol=1e-5, atol=1e-5)
+        labels, logits, *lengths = arguments
+        wanted = jax.grad(
+            lambda logits: jax_nn.ctc_loss(labels, logits, *lengths).sum()
+        )(logits)
+        derivative = gradient_of(
+            lambda logits: nn.ctc_loss(labels, logits, *lengths)
+        )
+        for (result,) in both_ways(derivative, logits, dynamic=False):
+            np.testing.assert_allclose(result, wanted, rtol=1e-4, atol=1e-5)
 
     def test_loss_of_labels_that_cannot_be_reached(self):
         one = np.array([[1, 2, 1, 2, 1, 2]], "int32")

@@ -7,6 +7,8 @@ import numpy as np
 
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.openvino import recording
+from keras.src.backend.openvino.common import binary
+from keras.src.backend.openvino.common import checked
 from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.dtypes import without_base
 from keras.src.backend.openvino.kernels import is_outside
@@ -26,8 +28,8 @@ _BEFORE_THE_FIRST = -(2**31) + 1
 def getitem(x, key):
     """`x[key]`, by NumPy's rules.
 
-    Out of bounds, integers and arrays raise an `IndexError` where the dim is
-    known; tensors are clamped, as JAX does.
+    Out of bounds, integers and arrays raise an `IndexError`, which a compiled
+    model with open dims does when it runs; tensors are clamped, as JAX does.
 
     Args:
         x: a tensor.
@@ -44,7 +46,7 @@ def getitem(x, key):
     if key.__class__ is int and x.ndim:
         index = np.array(key)
         _check_bounds(index, 0, x.shape[0])
-        return gather(x, concrete(index), 0)
+        return _gathered(x, index, 0)
     items = list(map(_standard_item, items))
     slices, new_dims, indices = _layout(x, items)
     if slices:
@@ -171,8 +173,7 @@ def _layout(x, items):
         elif _is_mask(item):
             if item.ndim == 0:
                 new_dims.append(dim)
-            _check_mask(item, x.shape[axis : axis + item.ndim])
-            rows = _true_positions(item)
+            rows = _true_positions(item, dims_of(x)[axis : axis + item.ndim])
             indices.extend((dim + i, row) for i, row in enumerate(rows))
             axis += item.ndim
             dim += max(item.ndim, 1)
@@ -187,15 +188,6 @@ def _layout(x, items):
         if not is_empty or item.ndim == 0:
             _check_bounds(item, axis, size)
     return slices, new_dims, indices
-
-
-def _check_mask(mask, dims):
-    for size, dim in zip(mask.shape, dims):
-        if None not in (size, dim) and size != dim:
-            raise IndexError(
-                f"A boolean index of shape {tuple(mask.shape)} does not "
-                f"match the dims {tuple(dims)} that it indexes."
-            )
 
 
 def _check_bounds(index, axis, dim):
@@ -219,14 +211,40 @@ class _Row:
         self.row = row
 
 
-def _true_positions(mask):
-    """The indices of a mask's true elements, one for each of its dims."""
+def _true_positions(mask, dims):
+    """The indices of a mask's true elements, one for each of `dims`."""
+    fits = _fits(mask, dims)
     if not is_symbolic(mask):
-        return np.nonzero(np.atleast_1d(mask))
+        rows = np.nonzero(np.atleast_1d(mask))
+        if fits is None:
+            return rows
+        return [checked(_as_tensor(row), fits) for row in rows]
     if mask.ndim == 0:
         mask = apply("Unsqueeze", mask, 0)
     positions = apply("NonZero", mask, output_type="i32")
+    if fits is not None:
+        positions = checked(positions, fits)
     return [_Row(positions, i) for i in range(mask.ndim)]
+
+
+def _fits(mask, dims):
+    """Whether a mask has these dims: a 0-d tensor, or `None` if it is known.
+
+    Raises:
+        IndexError: where it is known not to.
+    """
+    equal = []
+    for size, dim in zip(dims_of(mask), dims):
+        if is_symbolic(size) or is_symbolic(dim):
+            equal.append(binary("Equal", size, dim))
+        elif size != dim:
+            raise IndexError(
+                f"A boolean index of shape {tuple(mask.shape)} does not match "
+                f"the dims {tuple(dims)} that it indexes."
+            )
+    if not equal:
+        return None
+    return functools.reduce(functools.partial(apply, "LogicalAnd"), equal)
 
 
 def _are_adjacent(items):
@@ -292,7 +310,7 @@ def _bound(bound):
 
 def _gathered(x, index, dim):
     """`x` at one index."""
-    return gather(x, _as_tensor(_clamped(index, dims_of(x)[dim])), dim)
+    return gather(x, _as_tensor(_within(index, dims_of(x)[dim])), dim)
 
 
 def _as_tensor(index):
@@ -303,10 +321,19 @@ def _as_tensor(index):
     return index if index.dtype == "int64" else cast(index, "int32")
 
 
-def _clamped(index, dim):
-    """`index` within the bounds of a dim, still negative where it was."""
-    if not isinstance(index, OpenVINOKerasTensor):
+def _within(index, dim):
+    """`index` within the bounds of a dim, still negative where it was.
+
+    Tensors are clamped. Of the others those that are outside of a known dim
+    were refused; of an open one a compiled model refuses them when it runs.
+    """
+    if isinstance(index, _Row):
         return index
+    if isinstance(index, np.ndarray):
+        if not is_symbolic(dim) or not index.size:
+            return index
+        least = max(int(index.max()) + 1, -int(index.min()))
+        return checked(_as_tensor(index), dim >= _bound(least))
     value = index._value
     if value is not None and not is_symbolic(dim):
         is_clamped = is_outside(value, dim).any()
@@ -320,9 +347,9 @@ def _clamped(index, dim):
 
 def _non_negative(index, dim):
     """`index` counted from the start of the dim."""
+    index = _within(index, dim)
     if isinstance(index, _Row):
         return index
-    index = _clamped(index, dim)
     if isinstance(index, np.ndarray) and not is_symbolic(dim):
         return np.where(index < 0, index + dim, index)
     index = _as_tensor(index)

@@ -8,8 +8,10 @@ from hypothesis.extra import numpy as hnp
 
 from keras.src import ops
 from keras.src.backend.openvino.core import Variable
+from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.testing import compiled_models
 from keras.src.backend.openvino.testing import node_types
 from keras.src.backend.openvino.testing import run_compiled
 from keras.src.backend.openvino.testing import trace
@@ -182,17 +184,17 @@ def test_graphs():
     def types(function, *arrays):
         return node_types(trace(function, *arrays))
 
-    assert types(lambda x: x[1], X) == ["Gather"]
+    def types_with_known_dims(function):
+        return node_types(trace(function, X, dynamic=False))
+
+    assert types_with_known_dims(lambda x: x[1]) == ["Gather"]
     assert types(lambda x: x[:, 1:], X) == ["Slice"]
     assert types(lambda x: x[::-1, :2], X) == ["Slice"]
-    assert types(lambda x: x[1:, 0], X) == ["Slice", "Gather"]
+    assert types_with_known_dims(lambda x: x[1:, 0]) == ["Slice", "Gather"]
     assert types(lambda x: x[:, None], X) == ["Unsqueeze"]
-    assert types(lambda x: x[:, [2, 1]], X) == ["Gather"]
-    assert types(lambda x, m: x[m], X, MASK) == [
-        "NonZero",
-        "Transpose",
-        "GatherND",
-    ]
+    assert types_with_known_dims(lambda x: x[:, [2, 1]]) == ["Gather"]
+    with_known_dims = trace(lambda x, m: x[m], X, MASK, dynamic=False)
+    assert node_types(with_known_dims) == ["NonZero", "Transpose", "GatherND"]
     assert types(lambda x: x[...], X) == []
 
 
@@ -218,6 +220,88 @@ def test_errors(key):
     for x in (convert_to_tensor(X), pending(X)):
         with pytest.raises((IndexError, TypeError)):
             x[key]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        2,
+        -3,
+        (ALL, 3),
+        (0, 0, -5),
+        [0, 2],
+        np.array([[-3]]),
+        (ALL, [0, 5], [0, 1]),
+        ([0, 1], 100_000_000),
+        ([[0], [-5]], ALL, [0, 1]),
+    ],
+    ids=str,
+)
+def test_out_of_bounds_of_an_open_dim(key):
+    function = jit(lambda x: x[key], [(None, None, None)])
+    large = np.arange(8.0).reshape(2, 2, 2)
+    with pytest.raises(IndexError, match="is out of bounds for axis"):
+        function(X)
+    with pytest.raises(ValueError, match="fails"):  # it reads nothing there
+        run_compiled(lambda x: x[key], X)
+    with pytest.raises(IndexError, match="is out of bounds for axis"):
+        function(large)
+
+
+def test_bounds_are_those_of_each_call(monkeypatch):
+    models = compiled_models(monkeypatch)
+    function = jit(
+        lambda x: (x[:, 4], x[:, -4], x[:, 0], x[:, [3, -5], [1, 0]]),
+        [(None, None, 2)],
+    )
+    for size in (5, 9, 6):
+        x = np.arange(4.0 * size, dtype="float32").reshape(2, size, 2)
+        wanted = x[:, 4], x[:, -4], x[:, 0], x[:, [3, -5], [1, 0]]
+        for got, value in zip(function(x), wanted, strict=True):
+            np.testing.assert_array_equal(got, value)
+    assert len(models) == 1
+    with pytest.raises(IndexError, match="Index 4 .* axis 1 of size 4"):
+        function(np.ones((2, 4, 2), "float32"))
+
+
+def test_the_first_of_what_turns_out_to_be_empty():
+    for index in (0, -1, [0]):
+        function = jit(lambda x: x[x > 0][index], [(None,)])
+        got = function(np.array([-1.0, 2.0], "float32"))
+        np.testing.assert_array_equal(np.ravel(got), [2])
+        with pytest.raises(ValueError, match="fails"):
+            function(np.array([-1.0, -2.0], "float32"))
+
+
+def test_masks_of_open_dims_that_do_not_match():
+    x = np.arange(6.0, dtype="float32").reshape(3, 2)
+    masks = [np.ones(9, bool), np.ones(2, bool), np.ones((2, 3), bool)]
+    masks += [np.ones((9, 2), bool), np.ones((3, 1), bool)]
+    by_input = jit(lambda x, mask: x[mask], [(None, None), (None, None)])
+    by_row = jit(lambda x, mask: x[mask], [(None, None), (None,)])
+    for mask in masks:
+        by_constant = jit(lambda x: x[mask], [(None, None)])
+        compiled = by_row if mask.ndim == 1 else by_input
+        for failing in (lambda: compiled(x, mask), lambda: by_constant(x)):
+            with pytest.raises(IndexError, match="boolean index of shape"):
+                failing()
+    mask = x > 2
+    for keep in (mask, mask[:, 0]):
+        compiled = by_row if keep.ndim == 1 else by_input
+        by_constant = jit(lambda x: x[keep], [(None, None)])
+        for got in (compiled(x, keep), by_constant(x)):
+            np.testing.assert_array_equal(got, x[keep])
+
+
+def test_out_of_bounds_in_a_loop():
+    def function(x):
+        return ops.scan(lambda carry, row: (carry, row[4]), 0, x)[1]
+
+    compiled = jit(function, [(None, None)])
+    x = np.arange(10.0, dtype="float32").reshape(2, 5)
+    np.testing.assert_array_equal(compiled(x), x[:, 4])
+    with pytest.raises(IndexError, match="Index 4"):
+        compiled(x[:, :4])
 
 
 def test_error_messages():

@@ -19,9 +19,9 @@ from keras.src.backend.openvino.common import reduction
 from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.composite import composite
 from keras.src.backend.openvino.dtypes import is_float
-from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.numpy import absolute
 from keras.src.backend.openvino.numpy import arange
+from keras.src.backend.openvino.numpy import as_indices
 from keras.src.backend.openvino.numpy import broadcast_to
 from keras.src.backend.openvino.numpy import concatenate
 from keras.src.backend.openvino.numpy import exp
@@ -48,11 +48,9 @@ from keras.src.backend.openvino.numpy import take
 from keras.src.backend.openvino.numpy import transpose
 from keras.src.backend.openvino.numpy import where
 from keras.src.backend.openvino.registry import find
-from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import complex_tensor
-from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
@@ -120,14 +118,13 @@ def _scatter(data, ids, neutral, dims, reduction):
 
 def _segments(reduction, data, ids, count):
     data = convert_to_tensor(data)
-    ids = convert_to_tensor(ids)
+    ids = as_indices(ids, f"segment_{reduction}")
     if count is None:
         # Without ids there are no segments.
         none = convert_to_tensor([-1], dtype=ids.dtype)
         count = max(concatenate([ids, none])) + 1
         count = count if is_symbolic(count) else int(count)
-    if not isinstance(count, OpenVINOKerasTensor):
-        count = concrete(np.array(int(count), numpy_dtype(ids.dtype)))
+    count = cast(count, ids.dtype)
     if data.dtype == "bool":
         result = _segment_reduce(
             cast(data, "int32"), ids, count, reduction=reduction

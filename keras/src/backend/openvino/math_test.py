@@ -33,6 +33,29 @@ def test_every_function_of_the_jax_backend():
 
 # ------------------------------------------------------------------- segments
 
+
+@pytest.mark.parametrize("count", [None, 3, 300])
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "int16", "uint16", "uint32", "int64", "uint64"]
+)
+def test_segment_ids_of_any_dtype(dtype, count):
+    ids = np.array([0, 2, 2, 1], dtype)
+    data = normal(4, 2)
+    wanted = np.zeros((count or 3, 2), "float32")
+    np.add.at(wanted, ids.astype(int), data)
+    check(lambda x, i: ops.segment_sum(x, i, count), [data, ids], wanted)
+    products = np.ones((count or 3, 2), "float32")
+    np.multiply.at(products, ids.astype(int), data)
+    check(lambda x, i: ops.segment_prod(x, i, count), [data, ids], products)
+    with pytest.raises(TypeError, match="integer indices"):
+        ops.segment_sum(data, ids.astype("float32"), count)
+
+
+def test_segments_of_no_ids():
+    for dtype in ("uint8", "uint32", "int32"):
+        assert ops.segment_sum(ops.ones(0), np.zeros(0, dtype)).shape == (0,)
+
+
 IDS = np.array([0, 2, -1, 7, 2, 0, -9, 4], "int32")
 
 

@@ -469,7 +469,7 @@ def array(x, dtype=None):
 
 
 def array_split(x, indices_or_sections, axis=0):
-    if not isinstance(indices_or_sections, int):
+    if _are_indices(indices_or_sections):
         return split(x, indices_or_sections, axis)
     x = convert_to_tensor(x)
     axis = canonical_axis(axis, x.ndim)
@@ -480,7 +480,13 @@ def array_split(x, indices_or_sections, axis=0):
     return _cut(x, bounds, axis)
 
 
+def _are_indices(indices_or_sections):
+    is_list = isinstance(indices_or_sections, (list, tuple))
+    return is_list or getattr(indices_or_sections, "ndim", 0) > 0
+
+
 def _positive(sections, op):
+    sections = operator.index(sections)
     if sections < 1:
         raise ValueError(
             f"`{op}` takes one section or more. Received: {sections}"
@@ -2532,7 +2538,7 @@ def sort(x, axis=-1):
 def split(x, indices_or_sections, axis=0):
     x = convert_to_tensor(x)
     axis = canonical_axis(axis, x.ndim)
-    if not isinstance(indices_or_sections, int):
+    if _are_indices(indices_or_sections):
         return _cut(x, list(_target_shape(indices_or_sections)), axis)
     sections = _positive(indices_or_sections, "split")
     dim = x.shape[axis]
@@ -2661,7 +2667,7 @@ def _replaced(dims, axis, new):
 
 def take(x, indices, axis=None):
     x = convert_to_tensor(x)
-    indices = _indices(indices, "take")
+    indices = as_indices(indices, "take")
     if axis is None:
         x, axis = ravel(x), 0
     axis = canonical_axis(axis, x.ndim)
@@ -2670,7 +2676,8 @@ def take(x, indices, axis=None):
     return _take_or_fill(x, indices, axis=axis)
 
 
-def _indices(indices, op):
+def as_indices(indices, op):
+    """`indices` as a tensor of int32 or int64."""
     indices = convert_to_tensor(indices)
     if not is_integer(indices.dtype):
         if indices.shape == (0,):
@@ -2747,7 +2754,7 @@ def _stretched(x, other, axes):
 
 def take_along_axis(x, indices, axis=None):
     x = convert_to_tensor(x)
-    indices = _indices(indices, "take_along_axis")
+    indices = as_indices(indices, "take_along_axis")
     if axis is None:
         x, axis = ravel(x), 0
     if x.ndim != indices.ndim:
@@ -2955,7 +2962,7 @@ def _resized(x, size, fill_value, axis):
 def unravel_index(indices, shape):
     indices = convert_to_tensor(indices)
     dtype = indices.dtype
-    indices = _indices(indices, "unravel_index")
+    indices = as_indices(indices, "unravel_index")
     size = math.prod(shape)
     indices = clip(indices, -size, size - 1)
     rest = where(indices < 0, indices + size, indices)

@@ -198,6 +198,23 @@ def test_split(sections):
     )
 
 
+@pytest.mark.parametrize(
+    "number", [np.int64(2), np.uint8(2), np.array(2), convert_to_tensor(2)]
+)
+def test_a_number_of_parts_of_any_type(number):
+    for name in ("split", "hsplit", "vsplit", "dsplit"):
+        check(
+            lambda x: getattr(knp, name)(x, number),
+            lambda x: getattr(np, name)(x, 2),
+            np.arange(16.0).reshape(2, 2, 4),
+        )
+    check(
+        lambda x: knp.array_split(x, number),
+        lambda x: np.array_split(x, 2),
+        np.arange(5.0),
+    )
+
+
 def test_other_splits():
     x = np.arange(7, dtype="float32")
     for n in (1, 3, 9):

@@ -127,19 +127,27 @@ def beta(shape, alpha, beta, dtype=None, seed=None):
 
 
 def binomial(shape, counts, probabilities, dtype=None, seed=None):
-    probabilities = convert_to_tensor(probabilities)
-    if not is_float(probabilities.dtype):
-        probabilities = cast(probabilities, floatx())
+    dtype = standardize(dtype)
+    probabilities = _parameter(probabilities, dtype)
     counts = convert_to_tensor(counts)
-    return _draw(
-        "binomial", seed, shape, dtype or floatx(), counts, probabilities
-    )
+    return _draw("binomial", seed, shape, dtype, counts, probabilities)
+
+
+def _parameter(x, dtype):
+    """`x` as floats that an op which gives a dtype computes with.
+
+    Those of 64 bits take other draws. On JAX there are none unless they are
+    asked for, and here they are where the result has them.
+    """
+    x = convert_to_tensor(x)
+    if not is_float(x.dtype):
+        return cast(x, floatx())
+    is_too_wide = x.dtype == "float64" != dtype
+    return cast(x, "float32") if is_too_wide else x
 
 
 def categorical(logits, num_samples, dtype="int32", seed=None):
-    logits = convert_to_tensor(logits)
-    if not is_float(logits.dtype):
-        logits = cast(logits, floatx())
+    logits = _parameter(logits, floatx())
     batch, classes = dims_of(logits)
     noise = _draw("gumbel", seed, (batch, classes, num_samples), logits.dtype)
     scores = noise + logits[:, :, None]

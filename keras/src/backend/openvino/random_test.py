@@ -138,6 +138,25 @@ def test_draws_what_jax_draws(seed, name):
         np.testing.assert_allclose(drawn, expected, rtol=rtol)
 
 
+def test_parameters_of_64_bits_are_those_of_jax_without():
+    jax = pytest.importorskip("jax")
+    key = jax.numpy.array([1, 0], "uint32")
+    logits = np.log(np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]]))
+    wanted = jax.random.categorical(
+        key, logits[:, :, None], shape=(2, 40), axis=1
+    )
+    for got in both_ways(lambda x: random.categorical(x, 40, seed=1), logits):
+        np.testing.assert_array_equal(got[0], wanted)
+    p = np.linspace(0.1, 0.9, 60)
+    wanted = jax.random.binomial(key, 30.0, p.astype("float32"), (60,))
+    for got in both_ways(lambda p: random.binomial((60,), 30, p, seed=1), p):
+        np.testing.assert_array_equal(got[0], wanted)
+    wide = random.binomial((60,), 30, p, dtype="float64", seed=1)
+    with jax.enable_x64(True):
+        wanted = jax.random.binomial(key, 30.0, p, (60,), "float64")
+    np.testing.assert_array_equal(wide, wanted)
+
+
 def on_jax(name, key, shape, *args):
     jax = pytest.importorskip("jax")
     key = jax.numpy.array(key, "uint32")

@@ -578,29 +578,33 @@ def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
         return convert_to_tensor(OpenVINOKerasTensor(x), dtype)
     if isinstance(x, ov.Tensor):
         x = to_array(x)
-    if isinstance(x, (list, tuple)) and any(
-        isinstance(leaf, (OpenVINOKerasTensor, KerasVariable))
-        for leaf in tree.flatten(x)
-    ):
-        return _stack(x, dtype)
-    return concrete(
-        _new_array(x, None if dtype is None else standardize(dtype))
-    )
+    leaves = [x]
+    if isinstance(x, (list, tuple)):
+        leaves = tree.flatten(x)
+        if any(
+            issubclass(kind, (OpenVINOKerasTensor, KerasVariable))
+            for kind in set(map(type, leaves))
+        ):
+            return _stack(x, dtype)
+    dtype = None if dtype is None else standardize(dtype)
+    return concrete(_new_array(x, leaves, dtype))
 
 
-def _new_array(x, dtype):
+def _new_array(x, leaves, dtype):
     """A new `numpy.ndarray` of a Keras dtype with the values of `x`."""
     if dtype is not None and x.__class__ in (int, float, bool, complex):
         return _scalar(x, dtype)
     array = _as_array(x, dtype)
-    if not _has_dtype(x):
-        if dtype is None:
-            dtype = _python_dtype(array)
-        elif array.dtype.kind in "iu" and array.size and is_integer(dtype):
-            extremes = int(array.min()), int(array.max())
-            info = np.iinfo(dtype)
-            if not info.min <= extremes[0] <= extremes[1] <= info.max:
-                _refuse_beyond(dtype, *extremes)
+    kinds = _kinds(leaves)
+    if dtype is None and kinds <= _NUMBERS:
+        return own_array(array, _python_dtype(array))
+    dtype = dtype or _promoted(kinds)
+    holds_integers = int in kinds and array.dtype.kind in "iu" and array.size
+    if holds_integers and is_integer(dtype):
+        extremes = int(array.min()), int(array.max())
+        info = np.iinfo(dtype)
+        if not info.min <= extremes[0] <= extremes[1] <= info.max:
+            _refuse_beyond(dtype, *extremes)
     return own_array(array, dtype)
 
 
@@ -667,11 +671,34 @@ def _with_large_integers(x, array, dtype):
 _ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 
-def _has_dtype(x):
-    """Whether `x`, or the first leaf of a nested list, has its own dtype."""
-    while isinstance(x, (list, tuple)) and len(x) > 0:
-        x = x[0]
-    return hasattr(x, "dtype")
+_NUMBERS = frozenset((int, float, bool, complex))
+
+
+def _kinds(leaves):
+    """The dtypes among `leaves`, and the types of numbers without one."""
+    kinds = set(map(type, leaves))
+    if kinds <= _NUMBERS:
+        return kinds
+    kinds = set(map(_kind, leaves))
+    if len(kinds) == 1:
+        return kinds
+    # Beside others NumPy's scalars of 64 bits are numbers, as in `promote`.
+    return set(map(_kind, map(_number_or_leaf, leaves)))
+
+
+def _kind(x):
+    if x.__class__ in _NUMBERS:
+        return x.__class__
+    if hasattr(x, "dtype"):
+        return standardize(x.dtype)
+    return _python_dtype(np.asarray(x))
+
+
+def _promoted(kinds):
+    """The dtype of what `_kinds` tells of."""
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    return result_type(*["bool" if kind is bool else kind for kind in kinds])
 
 
 def _python_dtype(array):
@@ -788,17 +815,30 @@ _READY = frozenset((OpenVINOKerasTensor, int, float, complex, type))
 
 def _ready(x):
     """`x` as something of `_READY`."""
+    x = _number_or_leaf(x)
+    return x if x.__class__ in _READY else convert_to_tensor(x)
+
+
+def _number_or_leaf(x):
+    """`x`, or the Python number that is one of NumPy's scalars of 64 bits."""
     if isinstance(x, np.float64):
         return float(x)
     if isinstance(x, np.int64):
         return int(x)
     if isinstance(x, np.complex128):
         return complex(x)
-    return convert_to_tensor(x)
+    return x
 
 
 def _scalar(x, dtype):
     """The 0-d `numpy.ndarray` of a Python number."""
+    if abs(x) < 2**15:
+        return _wrapped(x, dtype)
+    with np.errstate(all="ignore"):  # takes 1 us: infinite in a narrow dtype
+        return _wrapped(x, dtype)
+
+
+def _wrapped(x, dtype):
     try:
         return np.array(x, dtype=numpy_dtype(dtype))
     except (OverflowError, ValueError):  # wraps, as NumPy's casts do

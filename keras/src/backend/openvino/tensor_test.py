@@ -1,5 +1,6 @@
 import copy
 import gc
+import itertools
 import pickle
 import weakref
 
@@ -63,12 +64,60 @@ def test_values_come_back_as_they_were(dtype, shape):
         ([np.float16(3)], "float16"),
         (np.arange(3, dtype="uint16"), "uint16"),
         (range(3), "int32"),
+        ([np.float64(3), np.float64(0.1)], "float64"),
+        ([np.int64(3), 2**40], "int64"),
+        ([np.int64(3), 2], "int32"),
+        ([range(2), np.ones(2, "int8")], "int32"),
     ],
 )
 def test_dtypes_of_what_is_converted(value, dtype):
     tensor = convert_to_tensor(value)
     assert tensor.dtype == dtype
     np.testing.assert_array_equal(tensor, value)
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        (np.float32(1), 2.5),
+        (np.float32(1), np.float64(2.5)),
+        (np.float64(1), 2.5),
+        (np.float16(1), 2.5, 3),
+        (np.float16(1), np.float32(2.5)),
+        (np.int8(1), 2),
+        (np.int8(1), 2.5),
+        (np.uint8(1), np.int8(2), True),
+        (np.int32(1), np.float16(2.5)),
+        (True, 2, np.float16(1)),
+        (np.ones(2, "float32"), [2.0, 3.0]),
+        (np.ones(2, "int16"), [2, 3], [np.float16(1), 2]),
+        (np.complex64(1j), 2.5, 1),
+    ],
+    ids=str,
+)
+def test_a_list_has_the_dtype_of_all_its_leaves(leaves):
+    jax = pytest.importorskip("jax")
+    for items in itertools.permutations(leaves):
+        wanted = jax.numpy.asarray(list(items))
+        got = convert_to_tensor(list(items))
+        assert got.dtype == wanted.dtype.name
+        np.testing.assert_array_equal(got, wanted)
+        nested = convert_to_tensor((list(items), list(items)))
+        assert nested.dtype == got.dtype
+    x = ops.zeros(np.shape(wanted), "float32")
+    assert ops.add(x, list(leaves)).dtype == ops.add(x, got).dtype
+
+
+def test_integers_in_a_list_that_its_dtype_lacks():
+    for items in ([np.int8(1), 2**40], [2**40, np.int8(1)]):
+        with pytest.raises(OverflowError, match="int8"):
+            convert_to_tensor(items)
+    np.testing.assert_array_equal(convert_to_tensor([np.int8(1), 300]), [1, 44])
+
+
+def test_numbers_that_are_infinite_in_a_narrow_dtype(recwarn):
+    np.testing.assert_array_equal(ops.add(np.ones(2, "float16"), 1e10), np.inf)
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("value", ["text", None, {"a": 1}, np.array(["a"])])
