@@ -237,6 +237,9 @@ def test_models_are_built_of_layers_that_ask_for_dims(function, shape):
         lambda x: sum(x[:, i] for i in range(x.shape[1])),
         lambda x: ops.reshape(x, (-1, x.shape[1] * 2)) if x.shape[1] > 3 else x,
         lambda x: x[:, ::2] if x.shape[1] % 2 == 0 else x,
+        lambda x: {x.shape: x + 1}[x.shape],
+        lambda x: {x.shape[1] * 2: x + 1}[x.shape[1] * 2],
+        lambda x: len({x.shape, (x + 1).shape}) * x,
     ],
 )
 def test_layers_that_need_open_dims_in_python(function):
