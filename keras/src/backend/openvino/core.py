@@ -38,6 +38,7 @@ from keras.src.backend.openvino.registry import ROUNDED
 from keras.src.backend.openvino.settings import device_scope
 from keras.src.backend.openvino.settings import get_device
 from keras.src.backend.openvino.specialise import UnknownDim
+from keras.src.backend.openvino.specialise import naming_unknown_dims
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import alias
 from keras.src.backend.openvino.tensor import apply
@@ -137,17 +138,54 @@ def standardize_shape(shape):
 def compute_output_spec(fn, *args, **kwargs):
     """The `KerasTensor`s that `fn` gives for `KerasTensor`s.
 
-    `fn` is traced on symbolic tensors, as by `jit`; nothing is computed.
+    `fn` is traced on symbolic tensors, as by `jit`; nothing is computed. Where
+    it needs dims that are not known, it is traced with two sizes for these:
+    what differs in the results is not known.
     """
+    try:
+        return _spec(fn, args, kwargs)
+    except UnknownDim as error:
+        unknown = error
+    for pair in _SIZES:
+        try:
+            specs = [_spec(fn, args, kwargs, *sizes) for sizes in pair]
+            return tree.map_structure(_same_or_unknown, *specs)
+        except UnknownDim:
+            continue
+        except (TypeError, ValueError) as error:
+            # It may be about these sizes, of which the caller knows nothing.
+            raise unknown from error
+    raise unknown
+
+
+# What stands for first and other dims that are not known. As `jit` does, the
+# first is left open where it may be. Layers halve images up to five times.
+_SIZES = (((None, 64), (None, 96)), ((8, 64), (16, 96)))
+
+
+def _spec(fn, args, kwargs, first=None, other=None):
+    def to_symbolic(x):
+        if not isinstance(x, KerasTensor):
+            return x
+        sizes = (first, *[other] * (len(x.shape) - 1))
+        dims = [n if dim is None else dim for dim, n in zip(x.shape, sizes)]
+        return symbolic(x.dtype, dims)
+
     trace = Trace(Operations())
     trace.symbolic_dims = True
-    with StatelessScope(), SymbolicScope(), trace:
-        args, kwargs = tree.map_structure(_to_symbolic, (args, kwargs))
+    with StatelessScope(), SymbolicScope(), trace, naming_unknown_dims():
+        args, kwargs = tree.map_structure(to_symbolic, (args, kwargs))
         return tree.map_structure(_to_keras_tensor, fn(*args, **kwargs))
 
 
-def _to_symbolic(x):
-    return symbolic(x.dtype, x.shape) if isinstance(x, KerasTensor) else x
+def _same_or_unknown(x1, x2):
+    """What two specs that were found for different sizes have in common."""
+    if isinstance(x1, KerasTensor):
+        dims = zip(x1.shape, x2.shape, strict=True)
+        return KerasTensor([a if a == b else None for a, b in dims], x1.dtype)
+    if x1.__class__ is int and x1 != x2:
+        return KerasTensor((), "int32")  # a dim, as `shape` gives it
+    return x1
 
 
 def _to_keras_tensor(x):

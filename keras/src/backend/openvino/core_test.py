@@ -7,10 +7,13 @@ import pytest
 from keras.src import layers
 from keras.src import ops
 from keras.src import tree
+from keras.src.backend.common.keras_tensor import KerasTensor
 from keras.src.backend.openvino.core import Variable
+from keras.src.backend.openvino.core import compute_output_spec
 from keras.src.backend.openvino.core import get_ov_output
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.testing import run_compiled
 from keras.src.models import Model
 
@@ -188,6 +191,16 @@ def test_windows_that_do_not_fit_are_errors():
         ops.slice_update(x, [0], np.zeros((1, 1)))
 
 
+def applying(function):
+    """A layer that calls a function."""
+
+    class Applying(layers.Layer):
+        def call(self, x):
+            return function(x)
+
+    return Applying()
+
+
 @pytest.mark.parametrize(
     "function, shape",
     [
@@ -204,15 +217,69 @@ def test_windows_that_do_not_fit_are_errors():
     ],
 )
 def test_models_are_built_of_layers_that_ask_for_dims(function, shape):
-    class Own(layers.Layer):
-        def call(self, x):
-            return function(x)
-
     inputs = layers.Input((3, 4))
-    model = Model(inputs, Own()(inputs))
+    model = Model(inputs, applying(function)(inputs))
     assert model.output_shape == shape
     x = np.arange(24, dtype="float32").reshape(2, 3, 4)
     np.testing.assert_allclose(model.predict_on_batch(x), function(x))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * 2 if x.shape[1] == 1 else x,
+        lambda x: x * (x.shape[1] or ops.shape(x)[1]),
+        lambda x: x * 2 if not x.shape[1] else x,
+        lambda x: x * 2 if all(x.shape[1:]) else x,
+        lambda x: x * 2 if x.shape[1] in (1, 7) else x,
+        lambda x: x * 2 if tuple(x.shape[1:]) == (1, 2) else x,
+        lambda x: x * 2 if x.shape == (x + 1).shape else x,
+        lambda x: x + x.size // 2,
+        lambda x: sum(x[:, i] for i in range(x.shape[1])),
+        lambda x: ops.reshape(x, (-1, x.shape[1] * 2)) if x.shape[1] > 3 else x,
+        lambda x: x[:, ::2] if x.shape[1] % 2 == 0 else x,
+        lambda x: {x.shape: x + 1}[x.shape],
+        lambda x: {x.shape[1] * 2: x + 1}[x.shape[1] * 2],
+        lambda x: len({x.shape, (x + 1).shape}) * x,
+    ],
+)
+def test_layers_that_need_open_dims_in_python(function):
+    inputs = layers.Input((None, 2))
+    model = Model(inputs, applying(function)(inputs))
+    for length in (1, 2, 7, 3, 64, 7):
+        x = sample((3, length, 2), "float32")
+        expected = np.asarray(function(ops.convert_to_tensor(x)))
+        result = model.predict(x, verbose=0)
+        np.testing.assert_allclose(result, expected, rtol=1e-6)
+        assert result.shape == expected.shape
+
+
+@pytest.mark.parametrize(
+    "function, wanted",
+    [
+        (lambda x, n: x[:, ::2], (None, None, 3, None)),
+        (lambda x, n: ops.sum(x, axis=1), (None, 3, None)),
+        (lambda x, n: x[:, :7], (None, 7, 3, None)),
+        (lambda x, n: ops.ones((n, 2)), (None, 2)),
+        (lambda x, n: ops.reshape(x, (x.shape[0], -1)), (None, None)),
+        (lambda x, n: [n * 2, x[0]][0], ()),
+    ],
+)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_specs_of_functions_that_need_open_dims(function, wanted, axis):
+    def needing(x):
+        return function(x, range(x.shape[axis]).stop)
+
+    spec = compute_output_spec(needing, KerasTensor((None, None, 3, None)))
+    assert spec.shape == wanted
+
+
+def test_sizes_that_stand_for_open_dims_are_in_no_error():
+    def function(x):
+        return ops.ones(len(x)) + ops.ones(5)
+
+    with pytest.raises(UnknownDim, match=r"len\(\).*None"):
+        compute_output_spec(function, KerasTensor((None, 3)))
 
 
 @pytest.mark.parametrize("reduction", [None, "add", "max", "min", "mul"])

@@ -5,11 +5,13 @@ here puts a node in other words, which OpenVINO leaves as they are.
 """
 
 import itertools
+import typing
 
 import numpy as np
 
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import rewriting
+from keras.src.backend.openvino.dtypes import to_array
 
 
 def prevent_fusions(model):
@@ -17,6 +19,7 @@ def prevent_fusions(model):
     models = [model, *rewriting.bodies(model)]
     _keep_weights_apart(models)
     _keep_slices(models)
+    _keep_constants_apart(models)
     for node in _nodes(models):
         rule = _RULES.get(node.get_type_name())
         result = rule and rule(node, *node.input_values())
@@ -84,6 +87,133 @@ def _keep_slices(models):
             before = [np.iinfo(np.int32).min] * len(start)
             port = node.input(1)
             port.replace_source_output(rewriting.integer_constant(before))
+
+
+class _Chain(typing.NamedTuple):
+    """What sums and products with constants make: `scale * x + offset`.
+
+    Both are arrays of float64.
+    """
+
+    scale: np.ndarray = np.float64(1)
+    offset: np.ndarray = np.float64(0)
+
+    def then(self, step):
+        """The chain with one more `_Step`."""
+        scale, offset = self
+        if step.type == "Multiply":
+            return _Chain(scale * step.value, offset * step.value)
+        if step.type == "Divide":
+            return _Chain(scale / step.value, offset / step.value)
+        if step.type == "Add":
+            return _Chain(scale, offset + step.value)
+        sign = -1 if step.is_reflected else 1
+        return _Chain(sign * scale, sign * (offset - step.value))
+
+
+class _Step(typing.NamedTuple):
+    """A sum or product with a constant.
+
+    Attributes:
+        type: `"Add"`, `"Subtract"`, `"Multiply"` or `"Divide"`.
+        source: the `openvino.Output` that is no constant.
+        constant: the Constant.
+        is_reflected: whether the constant is the first operand.
+    """
+
+    type: str
+    source: typing.Any
+    constant: typing.Any
+    is_reflected: bool
+
+    @property
+    def value(self):
+        return to_array(self.constant.get_tensor_view()).astype("float64")
+
+
+def _keep_constants_apart(models):
+    """Rounds between sums and products whose constants undo each other.
+
+    OpenVINO makes one of several in a row, so that `x + 1e8 - 1e8` would be
+    `x`, and `x * 1e20 * 1e20` of 0 be NaN. Those that lose nothing by it, as
+    biases and normalizations, are left to it.
+    """
+    steps, chains = {}, {}
+    for node in _nodes(models):
+        step = _step(node)
+        if step is None:
+            continue
+        steps[node.get_name()] = step
+        before = step.source.get_node()
+        name = before.get_name()
+        if name not in steps:
+            continue
+        with np.errstate(all="ignore"):
+            chain = chains.get(name) or _Chain().then(steps[name])
+            longer = chain.then(step)
+            is_changed = _is_changed(step, chain, longer)
+        if is_changed:
+            port = node.input(int(step.is_reflected))
+            port.replace_source_output(_rounded(before))
+        else:
+            chains[node.get_name()] = longer
+
+
+def _step(node):
+    """The `_Step` of a node, or `None` for others."""
+    type = node.get_type_name()
+    if type not in ("Add", "Subtract", "Multiply", "Divide"):
+        return None
+    inputs = node.input_values()
+    constants = list(map(rewriting.constant_of, inputs))
+    is_reflected = constants[0] is not None
+    if is_reflected == (constants[1] is not None):
+        return None
+    if (
+        is_reflected and type == "Divide"
+    ) or not node.get_element_type().is_real():
+        return None
+    return _Step(
+        type, inputs[is_reflected], constants[not is_reflected], is_reflected
+    )
+
+
+def _is_changed(step, chain, longer):
+    """Whether a step that is joined with those before gives other numbers.
+
+    Args:
+        step: a `_Step`.
+        chain, longer: the `_Chain` before and with it.
+    """
+    if step.type in ("Add", "Subtract"):
+        # One channel of many in which biases nearly cancel is no reason.
+        before, after = np.abs(chain.offset), np.abs(longer.offset)
+        return np.all(after < before / 16) or np.any(after < before * 2.0**-20)
+    largest, smallest = _FLOAT32.max, _FLOAT32.tiny
+    before, after = np.abs(chain.scale), np.abs(longer.scale)
+    is_lost = (after != 0) & ((after > largest) | (after < smallest))
+    return (
+        np.any(is_lost & (before != 1))
+        or np.any((before > 2.0**64) & (after < np.sqrt(before)))
+        or np.any((before < 2.0**-64) & (after > np.sqrt(before)))
+        or np.any(np.abs(longer.offset) > largest)
+    )
+
+
+_FLOAT32 = np.finfo(np.float32)
+
+
+def _rounded(node):
+    """What a node gives, which OpenVINO fuses with nothing behind it.
+
+    Halves, which are computed in float32, are rounded.
+    """
+    x = node.output(0)
+    if graph.is_half(x):
+        return graph.built_in_float32(
+            node.get_type_name(), node.input_values(), {}, x.element_type
+        ).output(0)
+    return graph.node("Maximum", [x, x], {}).output(0)
 
 
 def _transpose(node, x, order):

@@ -9,10 +9,14 @@ import scipy.special
 from keras.src.backend.openvino import nn
 from keras.src.backend.openvino import numpy
 from keras.src.backend.openvino.control_flow import while_loop
+from keras.src.backend.openvino.fusions import prevent_fusions
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import convert_to_tensor
+from keras.src.backend.openvino.testing import both_ways
 from keras.src.backend.openvino.testing import check
+from keras.src.backend.openvino.testing import node_types
 from keras.src.backend.openvino.testing import normal
+from keras.src.backend.openvino.testing import trace
 
 
 def fused_by_hand(query, key, value):
@@ -217,3 +221,65 @@ def test_elements_of_a_slice(begin, axis, dynamic):
     taken = np.take_along_axis(part, indices, axis)
     wanted = (taken, taken, taken, np.exp(part))
     check(function, [x, indices], wanted, dynamic=dynamic)
+
+
+HUGE = np.array([1e8, 1, 2], "float32")
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize(
+    "dtype, function",
+    [
+        ("float32", lambda x: x + 1e8 - 1e8),
+        ("float32", lambda x: 1e8 - (x + 1e8)),
+        ("float32", lambda x: (x + 1e8) * 2 - 2e8),
+        ("float32", lambda x: ((x + 1e8) * 3 + 7) / 2 - 1.5e8),
+        ("float32", lambda x: x + HUGE - [1e8, 0, 0]),
+        ("float32", lambda x: [x + 1e8, x + 1e8 - 1e8]),
+        ("float32", lambda x: x * 2.0**70 * 2.0**70 / 2.0**100),
+        ("float32", lambda x: x * 2.0**-90 * 2.0**-90 * 2.0**90 * 2.0**90),
+        ("float32", lambda x: x * 2.0**100 * 2.0**-90),
+        ("float32", lambda x: (x + 2.0**100) * 2.0**100),
+        ("bfloat16", lambda x: x + 100 - 100),
+        ("bfloat16", lambda x: (x + 1) * 4 - 4),
+        ("bfloat16", lambda x: [x + 100, x + 100 - 100]),
+        ("float16", lambda x: x + 1000 - 1000),
+        ("float16", lambda x: (x + 1) * 4 - 4),
+    ],
+)
+def test_constants_that_undo_each_other(function, dtype, dynamic):
+    x = [[1e-4, 0.123, 5.1e-3], [0.0, 100.0, 3.0], [2.0**40, np.inf, np.nan]]
+    x = np.asarray(convert_to_tensor(x, dtype))
+    with np.errstate(all="ignore"):
+        eager, compiled = both_ways(function, x, dynamic=dynamic)
+    for way in zip(eager, compiled, strict=True):
+        # NumPy's assertion knows no NaN of bfloat16.
+        np.testing.assert_array_equal(*(y.astype("float32") for y in way))
+
+
+def test_constants_that_undo_each_other_in_a_loop():
+    def function(x):
+        return while_loop(
+            lambda i, x: i < 2, lambda i, x: (i + 1, x + 1e8 - 1e8), (0, x)
+        )[1]
+
+    x = np.array([1, 3, 100], "float32")
+    check(function, [x], [np.array([0, 0, 96], "float32")])
+
+
+def normalized(x, weights, vectors):
+    """A convolution with its bias, and what normalizes a batch behind it."""
+    bias, mean, scale, beta = vectors
+    y = nn.conv(x / 127.5 - 1, weights, padding="same") + bias
+    return ((y - mean) * scale + beta) * 0.5 + 3
+
+
+@pytest.mark.parametrize("channels", [3, 64])
+@pytest.mark.parametrize("gamma", [1.0, 1e-25, 0.0])
+def test_constants_of_ordinary_models_are_left_to_openvino(channels, gamma):
+    weights, vectors = normal(3, 3, 3, channels), normal(4, channels, seed=1)
+    vectors[2] *= gamma
+    model = trace(lambda x: normalized(x, weights, vectors), normal(2, 8, 8, 3))
+    before = node_types(model)
+    prevent_fusions(model)
+    assert node_types(model) == before

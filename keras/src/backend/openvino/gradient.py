@@ -262,8 +262,7 @@ def jvp(fun, primals, tangents, has_aux=False):
         TypeError: where primals and tangents do not agree in structure, shape
             and dtype.
     """
-    # Each its own, for one tensor may be two arguments.
-    primals = tree.map_structure(lambda x: alias(to_float(x)), list(primals))
+    primals = tree.map_structure(_argument, list(primals))
     tangents = _tangents(primals, list(tangents))
     aux = ()
     with GradientTape() as outer:
@@ -293,6 +292,17 @@ def jvp(fun, primals, tangents, has_aux=False):
         return zeros_like(y) if derivative is None else derivative
 
     return (results, tree.map_structure(tangent, results), *aux)
+
+
+def _argument(x):
+    """A tensor of its own for `x`, because one may be given twice.
+
+    Tapes that are open are told: to them the gradient of one is the other's.
+    """
+    x = to_float(x)
+    own = alias(x)
+    recording.tell(lambda inputs, outputs, given: given, (x,), {}, (own,))
+    return own
 
 
 def _tangents(primals, tangents):

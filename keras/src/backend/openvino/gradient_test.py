@@ -9,6 +9,8 @@ import threading
 import numpy as np
 import pytest
 
+from keras.src import layers
+from keras.src import models
 from keras.src import ops
 from keras.src.backend.openvino.core import Variable
 from keras.src.backend.openvino.gradient import GradientTape
@@ -345,6 +347,48 @@ def test_jvp_of_one_tensor_for_two_arguments():
     np.testing.assert_allclose(tangent, [4.0, 9.0])
     (result,), (tangent,) = jvp(lambda a: [a], [x], [ones])
     np.testing.assert_allclose([result, tangent], [[2.0, 3.0], [1.0, 1.0]])
+
+
+def _along(function, tangent=ops.ones_like):
+    """The derivative of a function of one tensor along `tangent` of it."""
+    return lambda x: jvp(function, [x], [tangent(x)])[1]
+
+
+@pytest.mark.parametrize(
+    "function, wanted",
+    [
+        (_along(_along(lambda x: x**3)), lambda x: 6 * x),
+        # The direction depends on the argument, too.
+        (
+            _along(_along(ops.sin, lambda x: x)),
+            lambda x: np.cos(x) - x * np.sin(x),
+        ),
+        (gradient_of(_along(ops.sin)), lambda x: -np.sin(x)),
+        (_along(gradient_of(ops.sin)), lambda x: -np.sin(x)),
+        # One inside another, of which each has its own argument.
+        (
+            _along(lambda x: x * _along(lambda y: x * y * y)(x)),
+            lambda x: 6 * x**2,
+        ),
+    ],
+)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_derivatives_of_jvp(function, wanted, dynamic):
+    x = normal(3, dtype="float64")
+    for (result,) in both_ways(function, x, dynamic=dynamic):
+        np.testing.assert_allclose(result, wanted(x), rtol=1e-5, atol=1e-6)
+
+
+def test_derivatives_of_jvp_in_predict():
+    class Second(layers.Layer):
+        def call(self, x):
+            return _along(_along(lambda x: x**3))(x)
+
+    inputs = layers.Input((None,))
+    model = models.Model(inputs, Second()(inputs))
+    for x in (normal(2, 3), normal(4, 5)):
+        result = model.predict(x, verbose=0)
+        np.testing.assert_allclose(result, 6 * x, rtol=1e-6)
 
 
 def test_jvp_of_integers_is_zero():

@@ -208,7 +208,7 @@ def build(type, inputs, attributes):
     operation = find(type)
     half = next((x.element_type for x in inputs if is_half(x)), None)
     if half is not None and operation.halves is None:
-        return _in_float32(type, inputs, attributes, half)
+        return built_in_float32(type, inputs, attributes, half)
     if operation.formula:
         built = operation.formula(inputs, attributes)
     else:
@@ -284,7 +284,7 @@ def is_half(output):
     return output.element_type in (ov.Type.f16, ov.Type.bf16)
 
 
-def _in_float32(type, inputs, attributes, half):
+def built_in_float32(type, inputs, attributes, half):
     """An operation that devices do not compute right on halves."""
     inputs = [_rounded(x, ov.Type.f32) if is_half(x) else x for x in inputs]
     result = build(type, inputs, attributes)

@@ -29,8 +29,8 @@ from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.settings import LATENCY
 from keras.src.backend.openvino.settings import Target
 from keras.src.backend.openvino.settings import current_target
-from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.specialise import Variants
+from keras.src.backend.openvino.specialise import naming_unknown_dims
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -367,13 +367,9 @@ class _Compiled:
         self.release_memory = self._executable.release_memory
 
     def _compile(self, function, treedef, specs, target, shapes, place):
-        try:
+        naming = naming_unknown_dims if self.is_open else contextlib.nullcontext
+        with naming():
             traced = self._trace(function, treedef, specs, shapes)
-        except TypeError as error:
-            # What Python says of arithmetic with a dim that is open.
-            if self.is_open and "NoneType" in str(error):
-                raise UnknownDim(str(error)) from error
-            raise
         results, parameters, operations = traced
         target = target if place is None else place.target
         self._executable = device.compile_model(

@@ -31,7 +31,13 @@ def power(x1, x2):
         # Only 1 and -1 have an integer for their inverse.
         magnitude = np.where(np.abs(x1) == 1, x1, 0)
         return np.where(x2 < 0, magnitude ** np.abs(x2), x1 ** np.abs(x2))
-    return np.power(x1, x2)
+    y = np.power(x1, x2)
+    if x2.dtype.kind == "f" and np.any(x2 == 0.5):
+        # NumPy takes the square root, which is NaN of -inf and -0 of -0.
+        differs = (x2 == 0.5) & ((x1 == -np.inf) | (x1 == 0))
+        if differs.any():
+            y = np.where(differs, np.abs(x1), y)
+    return y
 
 
 def convert(x, destination_type):

@@ -96,6 +96,19 @@ def test_as_openvino(name):
     np.testing.assert_allclose(result, expected, rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("exponent", [0.5, -0.5])
+@pytest.mark.parametrize("shape", [(), (1,), (2, 1), (2, 6)])
+def test_powers_of_a_half(exponent, shape):
+    x = np.array([[-np.inf, -0.0, 0.0, 4.0, np.inf, np.nan]] * 2, "float32")
+    exponents = np.full(shape, exponent, "float32")
+    with np.errstate(all="ignore"):
+        result = kernels.power(x, exponents)
+        each = np.power(x, np.full(x.shape, exponent, "float32"))
+    np.testing.assert_array_equal(result, each)
+    np.testing.assert_array_equal(np.signbit(result), np.signbit(each))
+    assert result.dtype == each.dtype
+
+
 def test_erf_as_scipy():
     x = np.linspace(-30, 30, 4001)
     wanted = x * scipy.special.ndtr(x)

@@ -1,6 +1,7 @@
 """Compiled variants of graphs, by the shapes of their inputs."""
 
 import collections
+import contextlib
 import threading
 
 
@@ -9,6 +10,22 @@ class UnknownDim(TypeError, ValueError):
 
     After no other error does `Variants` compile a graph with all dims known.
     """
+
+
+@contextlib.contextmanager
+def naming_unknown_dims():
+    """Raises `UnknownDim` for what Python says of arithmetic with a `None`.
+
+    The dims that are not known are `None` to some of the code that is traced.
+    """
+    try:
+        yield
+    except UnknownDim:
+        raise
+    except TypeError as error:
+        if "NoneType" not in str(error):
+            raise
+        raise UnknownDim(str(error)) from error
 
 
 class Variants:

@@ -196,7 +196,20 @@ class OpenVINOKerasTensor:
         return (self[i] for i in range(len(self)))
 
     def __hash__(self):
+        if self._is_unknown_dim():
+            raise UnknownDim(
+                "A dim that is not known has no hash, so that it is no key of "
+                "a dictionary. Use `keras.ops` on it instead."
+            )
         return id(self)
+
+    def _is_unknown_dim(self):
+        return (
+            self._output is not None
+            and self.ndim == 0
+            and is_integer(self.dtype)
+            and _depends_on_shapes(self._output)
+        )
 
     def __format__(self, spec):
         if self._output is None and self.ndim == 0:
