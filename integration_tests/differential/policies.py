@@ -7,6 +7,8 @@ dtype that something is computed in.
 
 import contextlib
 
+import numpy as np
+
 import keras
 from integration_tests.differential import layers
 from integration_tests.differential.cases import Case
@@ -21,6 +23,10 @@ POLICIES = (
     "mixed_bfloat16",
 )
 QUANTISED = ("Dense", "EinsumDense", "Embedding", "ReversibleEmbedding")
+# The modes of all these layers, and those of the first two alone.
+MODES = ("int8", "int4", "int4 in groups")
+CALIBRATED = ("gptq", "gptq in groups", "awq", "awq in groups")
+GROUP = 16
 # Names of dtypes, the least exact first. Nothing is as exact as float64: under
 # that policy Keras normalises in float32, and so does its GRU on JAX in parts.
 DTYPES = ("bfloat16", "float16", "float32")
@@ -107,13 +113,42 @@ def quantised_model(case):
             "output_shape": (None, 8),
             "bias_axes": "d",
         },
-        "Embedding": {"input_dim": 11, "output_dim": 8},
-        "ReversibleEmbedding": {"input_dim": 11, "output_dim": 8},
+        "Embedding": {"input_dim": 11, "output_dim": 2 * GROUP},
+        "ReversibleEmbedding": {"input_dim": 11, "output_dim": 2 * GROUP},
     }[name]
     layer = getattr(keras.layers, name)(**options, dtype=policy)
     y = layer(inputs)
-    layer.quantize(mode)
+    quantise(layer, mode, np.random.default_rng(case.kwargs["seed"]))
+    if name == "ReversibleEmbedding":
+        y = layer(y, reverse=True)
     return keras.Model(inputs, keras.layers.Dense(3, dtype=head)(y))
+
+
+def quantise(layer, mode, rng):
+    """Quantises a layer; by GPTQ and AWQ to weights that are drawn."""
+    mode, _, is_grouped = mode.partition(" ")
+    group = GROUP if is_grouped else -1
+    if mode == "int4":
+        config = keras.quantizers.Int4QuantizationConfig(block_size=group)
+    elif mode == "gptq":
+        config = keras.quantizers.GPTQConfig(None, None, group_size=group)
+    elif mode == "awq":
+        config = keras.quantizers.AWQConfig(None, None, group_size=group)
+    else:
+        config = None
+    layer.quantize(mode, config=config)
+    if mode not in ("gptq", "awq"):
+        return
+    setattr(layer, f"is_{mode}_calibrated", True)
+    kernel, scale = layer.quantized_kernel, layer.kernel_scale
+    kernel.assign(rng.integers(0, 256, kernel.shape, "uint8"))
+    layer.kernel_zero.assign(rng.integers(0, 16, scale.shape, "uint8"))
+    scale.assign(rng.uniform(0.01, 0.1, scale.shape))
+    if is_grouped:
+        layer.g_idx.assign(np.arange(kernel.shape[1]) // GROUP)
+    if mode == "awq":
+        scales = layer.awq_scales
+        scales.assign(rng.uniform(0.5, 2, scales.shape))
 
 
 def of_model(make, arguments):
@@ -138,11 +173,11 @@ def of_model(make, arguments):
     )
 
 
-def inputs_of(d, tokens):
+def inputs_of(d, tokens, width=4):
     shape = [d.integer(1, 5), d.integer(1, 6)]
     if tokens:
         return d.array(("int32",), shape, (0, 10))
-    return d.array(("float32",), [*shape, 4], "small")
+    return d.array(("float32",), [*shape, width], "small")
 
 
 def mixed(d):
@@ -154,13 +189,17 @@ def mixed(d):
 
 def quantised(d):
     layer = d.choice(*QUANTISED)
-    return (inputs_of(d, "Embedding" in layer),), {
+    is_embedding = "Embedding" in layer
+    modes = MODES if is_embedding else MODES + CALIBRATED
+    # An odd width, one of a group and a half, and one of two groups.
+    width = d.choice(4, 5, 24, 2 * GROUP)
+    return (inputs_of(d, is_embedding, width),), {
         # Keras does not quantise layers that compute in float16.
         "policies": [
             d.choice("float32", "bfloat16", "mixed_bfloat16"),
             "float32",
         ],
-        "mode": d.choice("int8", "int4"),
+        "mode": d.choice(*modes),
         "layer": layer,
         "seed": d.integer(0, 2**31 - 1),
     }

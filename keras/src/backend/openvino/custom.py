@@ -28,7 +28,8 @@ class Operations:
     The runtime calls the Python object of an operation, and does not keep it
     alive. If the object passed itself to `super().__init__`, it would never be
     freed, nor the weights that lead to it. Here they live as long as this
-    object, which the compiled model holds.
+    object, which the compiled model holds. So do the arrays of those Constants
+    that do not keep them alive themselves.
     """
 
     # More than the threads that infer at once.
@@ -41,8 +42,9 @@ class Operations:
     def is_empty(self):
         return not (self._kept or self._compiled)
 
-    def add(self, operation):
-        self._kept.append(operation)
+    def add(self, kept):
+        """Keeps an `Operation`, or a `numpy.ndarray`."""
+        self._kept.append(kept)
 
     def seal(self):
         """Says that the model is compiled.

@@ -46,6 +46,7 @@ def compile_model(outputs, inputs, target=None, operations=None):
         pairs = enumerate(zip(parameters, narrow))
         wide = [i for i, (before, after) in pairs if before is not after]
         model = ov.Model(computed, narrow)
+        keep_floats(model)
         compiled = _compile(model, target or current_target())
     if operations is not None:
         operations.seal()
@@ -66,6 +67,16 @@ def _nodes(model):
     """The nodes of a model and of the bodies in it."""
     for part in (model, *rewriting.bodies(model)):
         yield from part.get_ops()
+
+
+def keep_floats(model):
+    """Says in an `openvino.Model`, and in its IR, that floats are no integers.
+
+    Of those that meet weights of few bits the CPU plugin would otherwise make
+    integers of 8 bits, which makes results wrong by a percent.
+    """
+    path = ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"]
+    model.set_rt_info("0", path)
 
 
 def _constant_bytes(model):

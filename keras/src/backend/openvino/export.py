@@ -11,6 +11,7 @@ import openvino as ov
 from keras.src import backend
 from keras.src import layers
 from keras.src import tree
+from keras.src.backend.openvino import device
 from keras.src.backend.openvino import fusions
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import layout
@@ -93,6 +94,7 @@ def trace(name, function, arguments, **kwargs):
         input_names(function, arguments),
         output_names(function, outputs),
     )
+    device.keep_floats(ov_model)
     return ov_model
 
 

@@ -1,6 +1,7 @@
 """Keeps the runtime from changes to a model that change its numbers.
 
-OpenVINO 2026.4 moves and fuses nodes where that is not right. Each function
+OpenVINO 2026.4 moves and fuses nodes where that is not right, or makes floats
+of weights that are stored in few bits, see `packed`. Each function
 here puts a node in other words, which OpenVINO leaves as they are.
 """
 
@@ -8,6 +9,7 @@ import itertools
 import typing
 
 import numpy as np
+import openvino as ov
 
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import rewriting
@@ -317,8 +319,113 @@ def _is_product(x):
     return node.get_type_name() == "MatMul"
 
 
+def _multiply(node, x1, x2):
+    return _scaled(x1, x2, np.multiply) or _scaled(x2, x1, np.multiply)
+
+
+def _divide(node, x, divisor):
+    return _scaled(x, divisor, np.divide)
+
+
+def _scaled(x, factor, scale):
+    """Takes a factor of each column into the scale of weights of few bits.
+
+    OpenVINO would make floats of these weights, and multiply them.
+    """
+    node, factors = x.get_node(), _row(factor, len(x.partial_shape))
+    if factors is None or len(x.get_target_inputs()) > 1:
+        return None
+    inputs = node.input_values()
+    if node.get_type_name() == "MatMul":
+        is_transposed = node.get_attributes()["transpose_b"]
+        inputs[1] = _rescaled(inputs[1], factors, scale, is_transposed)
+    elif node.get_type_name() in ("Add", "Subtract"):
+        shift = _row(inputs[1], len(x.partial_shape))
+        if shift is None:
+            return None
+        inputs[0] = _scaled(inputs[0], factor, scale)
+        inputs[1] = graph.constant(scale(shift, factors))
+    else:
+        return None
+    return None if None in inputs else rewriting.node_like(node, inputs)
+
+
+def _row(output, rank):
+    """The values of a Constant, one for each column, or `None`.
+
+    It has float32 values, and no more than `rank` dims.
+    """
+    node, dims = output.get_node(), graph.static_shape(output)
+    if node.get_type_name() != "Constant" or output.element_type != ov.Type.f32:
+        return None
+    is_row = len(dims) <= rank and all(dim == 1 for dim in dims[:-1])
+    return node.data.reshape(-1) if is_row else None
+
+
+def _rescaled(weights, factors, scale, is_transposed):
+    """Weights of few bits with another scale; `None` for other weights."""
+    node = weights.get_node()
+    inputs = node.input_values()
+    if node.get_type_name() == "Reshape":
+        inputs[0] = _rescaled(inputs[0], factors, scale, is_transposed)
+        return None if inputs[0] is None else rewriting.node_like(node, inputs)
+    if node.get_type_name() != "Multiply" or not _has_few_bits(weights):
+        return None
+    before = inputs[1].get_node().data
+    if is_transposed:
+        factors = factors.reshape((-1,) + (1,) * (before.ndim - 1))
+    with np.errstate(all="ignore"):
+        after = scale(before, factors)
+    if not np.isfinite(after).all():
+        return None
+    return rewriting.node_like(node, [inputs[0], graph.constant(after)])
+
+
+def _has_few_bits(output):
+    """Whether floats are made of a Constant of 8 bits or 4."""
+    node = output.get_node()
+    while node.get_type_name() in ("Convert", "Subtract", "Multiply"):
+        node = node.input_value(0).get_node()
+    bits = node.get_output_element_type(0).bitwidth
+    return node.get_type_name() == "Constant" and bits in (4, 8)
+
+
+def _convert(node, x):
+    """Leaves out the way through int32 of a product of whole numbers."""
+    product = _converted(x, ov.Type.f32, ov.Type.i32)
+    if product is None or node.get_output_element_type(0) != ov.Type.f32:
+        return None
+    node = product.get_node()
+    if node.get_type_name() != "MatMul":
+        return None
+    x, weights = node.input_values()
+    is_whole = _converted(x, ov.Type.i8, ov.Type.f32) and _is_whole(weights)
+    return product if is_whole else None
+
+
+def _converted(x, source, target):
+    """What is converted to `x`, from one type to another, or `None`."""
+    node = x.get_node()
+    if node.get_type_name() != "Convert" or x.element_type != target:
+        return None
+    before = node.input_value(0)
+    return before if before.element_type == source else None
+
+
+def _is_whole(weights):
+    """Whether weights are the numbers that are stored."""
+    node = weights.get_node()
+    if node.get_type_name() != "Multiply" or not _has_few_bits(weights):
+        return False
+    numbers, scale = (value.get_node() for value in node.input_values())
+    return numbers.get_type_name() == "Convert" and (scale.data == 1).all()
+
+
 _RULES = {
     "Abs": _absolute,
+    "Convert": _convert,
+    "Divide": _divide,
+    "Multiply": _multiply,
     "ReduceL1": _reduction,
     "ReduceL2": _reduction,
     "ReduceLogicalAnd": _reduction,

@@ -400,6 +400,8 @@ class Trace:
     narrows = False
     # Whether dims that are not known are symbolic tensors to what is traced.
     symbolic_dims = False
+    # Whether `operations` live as long as the graph, and so what they keep.
+    keeps_arrays = False
 
     def __init__(self, operations):
         self.operations = operations

@@ -317,10 +317,11 @@ def _bits(x, size):
     """How many bits the digits of a factor may have."""
     if size is None:  # taken to be 2^16 at most
         return 4
-    return 7 if _fits_int8(x) else 8
+    return 7 if fits_int8(x) else 8
 
 
-def _fits_int8(x):
+def fits_int8(x):
+    """Whether the integers of a symbolic tensor are known to be of 8 bits."""
     node = x.output.get_node()
     if node.get_type_name() == "Convert":
         return node.get_input_element_type(0) == OPENVINO_DTYPES["int8"]

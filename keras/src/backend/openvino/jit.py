@@ -320,6 +320,7 @@ class _FunctionTrace(graph.Trace):
 
     narrows = True
     symbolic_dims = True
+    keeps_arrays = True
 
     def __init__(self):
         super().__init__(Operations())

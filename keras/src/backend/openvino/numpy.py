@@ -12,6 +12,7 @@ from keras.src.backend.common.backend_utils import vectorize_impl
 from keras.src.backend.config import floatx
 from keras.src.backend.openvino import contraction
 from keras.src.backend.openvino import kernels
+from keras.src.backend.openvino import packed
 from keras.src.backend.openvino.common import binary
 from keras.src.backend.openvino.common import broadcast_dims
 from keras.src.backend.openvino.common import canonical_axes
@@ -100,11 +101,14 @@ def _nan_reduction(name, type, kernel):
         # where one is NaN, and begin with a finite number: of infinities
         # alone they give that.
         begin = -math.inf if type == "ReduceMax" else math.inf
-        isnan = cast(apply("NotEqual", x, x), x.dtype)
-        level = cast(x != begin, x.dtype) + isnan  # NaN is 2
-        level = apply("ReduceMax", level, axes, keep_dims=keep_dims)
         result = apply(type, x, axes, keep_dims=keep_dims)
-        result = where(level < 1, begin, result)
+        level = cast(apply("NotEqual", x, x), x.dtype) * 2  # NaN is 2 or 3
+        is_magnitude = x.output.get_node().get_type_name() == "Abs"
+        if not is_magnitude or type != "ReduceMax":
+            level = level + cast(x != begin, x.dtype)
+        level = apply("ReduceMax", level, axes, keep_dims=keep_dims)
+        if not is_magnitude or type != "ReduceMax":
+            result = where(level < 1, begin, result)
         return where(level > 1, math.nan, result)
 
     return reduce
@@ -1690,6 +1694,9 @@ def matmul(x1, x2):
             f"x1.shape={x1.shape}, x2.shape={x2.shape}"
         )
     x1 = _with_columns(x1, x2.shape[-2:][0])
+    product = packed.product(x1, x2)
+    if product is not None:
+        return product
     if x1.dtype == "bool":
         product = apply("MatMul", cast(x1, "float32"), cast(x2, "float32"))
         return cast(product, "bool")
@@ -2652,7 +2659,10 @@ def _take_kernel(x, indices, axis):
 
 @composite("TakeOrFill", _take_kernel, takes_complex=True)
 def _take_or_fill(x, indices, axis):
-    taken = gather(x, indices, axis)
+    return _filled(gather(x, indices, axis), x, indices, axis)
+
+
+def _filled(taken, x, indices, axis):
     outside = is_outside(indices, dims_of(x)[axis])
     trailing = range(indices.ndim, indices.ndim + x.ndim - axis - 1)
     outside = expand_dims(outside, tuple(trailing))
@@ -2673,6 +2683,9 @@ def take(x, indices, axis=None):
     axis = canonical_axis(axis, x.ndim)
     if _are_inside(indices, x.shape[axis]):
         return gather(x, indices, axis)
+    rows = packed.rows(x, indices) if axis == 0 else None
+    if rows is not None:
+        return _filled(rows, x, indices, axis)
     return _take_or_fill(x, indices, axis=axis)
 
 
