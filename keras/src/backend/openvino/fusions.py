@@ -103,14 +103,15 @@ class _Chain(typing.NamedTuple):
     def then(self, step):
         """The chain with one more `_Step`."""
         scale, offset = self
+        value = step.constant.astype("float64")
         if step.type == "Multiply":
-            return _Chain(scale * step.value, offset * step.value)
+            return _Chain(scale * value, offset * value)
         if step.type == "Divide":
-            return _Chain(scale / step.value, offset / step.value)
+            return _Chain(scale / value, offset / value)
         if step.type == "Add":
-            return _Chain(scale, offset + step.value)
+            return _Chain(scale, offset + value)
         sign = -1 if step.is_reflected else 1
-        return _Chain(sign * scale, sign * (offset - step.value))
+        return _Chain(sign * scale, sign * (offset - value))
 
 
 class _Step(typing.NamedTuple):
@@ -119,18 +120,14 @@ class _Step(typing.NamedTuple):
     Attributes:
         type: `"Add"`, `"Subtract"`, `"Multiply"` or `"Divide"`.
         source: the `openvino.Output` that is no constant.
-        constant: the Constant.
+        constant: an array, which may share the memory of weights.
         is_reflected: whether the constant is the first operand.
     """
 
     type: str
     source: typing.Any
-    constant: typing.Any
+    constant: np.ndarray
     is_reflected: bool
-
-    @property
-    def value(self):
-        return to_array(self.constant.get_tensor_view()).astype("float64")
 
 
 def _keep_constants_apart(models):
@@ -164,20 +161,22 @@ def _keep_constants_apart(models):
 def _step(node):
     """The `_Step` of a node, or `None` for others."""
     type = node.get_type_name()
-    if type not in ("Add", "Subtract", "Multiply", "Divide"):
+    if type not in _STEPS or not node.get_element_type().is_real():
         return None
     inputs = node.input_values()
+    if type == "Negative":
+        return _Step("Multiply", inputs[0], np.float64(-1), False)
     constants = list(map(rewriting.constant_of, inputs))
     is_reflected = constants[0] is not None
-    if is_reflected == (constants[1] is not None):
+    has_two = is_reflected and constants[1] is not None
+    if not any(constants) or has_two or (is_reflected and type == "Divide"):
         return None
-    if (
-        is_reflected and type == "Divide"
-    ) or not node.get_element_type().is_real():
-        return None
-    return _Step(
-        type, inputs[is_reflected], constants[not is_reflected], is_reflected
-    )
+    constant = constants[not is_reflected]
+    value = to_array(constant.get_tensor_view())
+    return _Step(type, inputs[is_reflected], value, is_reflected)
+
+
+_STEPS = ("Add", "Divide", "Multiply", "Negative", "Subtract")
 
 
 def _is_changed(step, chain, longer):

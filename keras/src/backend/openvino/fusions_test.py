@@ -232,6 +232,7 @@ HUGE = np.array([1e8, 1, 2], "float32")
     [
         ("float32", lambda x: x + 1e8 - 1e8),
         ("float32", lambda x: 1e8 - (x + 1e8)),
+        ("float32", lambda x: -(x + 1e8) + 1e8),
         ("float32", lambda x: (x + 1e8) * 2 - 2e8),
         ("float32", lambda x: ((x + 1e8) * 3 + 7) / 2 - 1.5e8),
         ("float32", lambda x: x + HUGE - [1e8, 0, 0]),
