@@ -7,7 +7,6 @@ import optree
 
 from keras.src import backend
 from keras.src import tree
-from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.settings import LATENCY
 from keras.src.backend.openvino.settings import THROUGHPUT
 from keras.src.trainers.data_adapters import array_slicing
@@ -113,7 +112,7 @@ def to_array(x):
 
 
 def _own(x):
-    return own_array(x) if isinstance(x, np.ndarray) else to_array(x)
+    return x.copy() if isinstance(x, np.ndarray) else to_array(x)
 
 
 class Together:
@@ -191,7 +190,7 @@ class Gathered:
     def add(self, outputs):
         """Adds the outputs of a step, and returns them as they are kept."""
         leaves, treedef = optree.tree_flatten(outputs, namespace="keras")
-        rows = self._rows(leaves)
+        rows = self._rows(leaves, treedef)
         if rows is None:
             self._take_apart()
             self._parts.append(outputs)
@@ -216,7 +215,7 @@ class Gathered:
         self._take_apart()
         return joined(self._parts)
 
-    def _rows(self, leaves):
+    def _rows(self, leaves, treedef):
         """How many rows the next outputs fill, `None` if they do not fit."""
         if self._num_samples is None or not all(map(_has_rows, leaves)):
             return None
@@ -226,17 +225,18 @@ class Gathered:
         (rows,) = rows
         if self._whole is None:
             return rows if rows < self._num_samples else None
-        fit = self._done + rows <= self._num_samples and all(
+        is_alike = treedef == self._treedef and all(
             x.shape[1:] == whole.shape[1:] and x.dtype == whole.dtype
             for x, whole in zip(leaves, self._whole)
         )
-        return rows if fit else None
+        fits = self._done + rows <= self._num_samples
+        return rows if is_alike and fits else None
 
     def _take_apart(self):
         """Goes on with a list of parts."""
         self._num_samples = None
         if self._whole is not None:
-            done = [own_array(whole[: self._done]) for whole in self._whole]
+            done = [whole[: self._done].copy() for whole in self._whole]
             self._parts = [optree.tree_unflatten(self._treedef, done)]
             self._whole = None
 
