@@ -6,11 +6,14 @@ known for models that are wholly made of classes and functions of Keras and
 KerasHub, as those are; what others do may depend on anything.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import os
 import pathlib
 import sys
+import sysconfig
 import types
 
 import numpy as np
@@ -61,7 +64,7 @@ class Fingerprint:
         self._hash = hashlib.sha256()
         self._places = {}  # of objects by their ids
         self._kept = []  # the objects, so that ids stay their own
-        self._own = set()  # classes that are as their packages have them
+        self._known = set()  # classes that were added
         for part in (_installed(), _settings(), *others, method):
             self._add(part)
         self.digest = self._hash.hexdigest()
@@ -113,8 +116,15 @@ class Fingerprint:
         if variable._value is None:
             raise Unknown(variable)
         self.variables.append(variable)
-        self._add_plain(variable.__class__.__name__)
+        self._add_class(variable.__class__)
+        self._add_plain(variable._autocast)
         self._add_array(value_of(variable._value))
+
+    def _add_class(self, kind):
+        if kind not in self._known:
+            self._known.add(kind)
+            for base in kind.__mro__[:-1]:
+                self._add_plain((_name(base), *_methods(base)))
 
     def _add_items(self, kind, items):
         # Most are plain, and added at once.
@@ -131,9 +141,7 @@ class Fingerprint:
 
     def _add_object(self, x):
         kind = x.__class__
-        if kind not in self._own:
-            _check_own(kind)
-            self._own.add(kind)
+        self._add_class(kind)
         items = list(x) if isinstance(x, (list, tuple)) else None
         state = getattr(x, "__dict__", None if items is None else {})
         if state is None:
@@ -176,15 +184,71 @@ def _module_name(module):
     return module.__name__
 
 
-def _check_own(kind):
-    """Raises `Unknown` for a class that others wrote or changed."""
-    for base in kind.__mro__[:-1]:
-        _name(base)
-        for value in vars(base).values():
-            value = getattr(value, "fget", value)  # of a property
-            home = getattr(value, "__module__", None) or "keras"
-            if callable(value) and home.partition(".")[0] not in _PACKAGES:
-                raise Unknown(value)
+def _methods(kind):
+    """The functions of a class, by where their code stands.
+
+    Raises:
+        Unknown: where one of them, or one that it wraps, is of no package.
+    """
+    for name, value in vars(kind).items():
+        for function in _functions_of(value):
+            yield from ((name, *place) for place in _places_of(function))
+
+
+def _functions_of(value):
+    """The functions that an attribute of a class calls."""
+    if isinstance(value, property):
+        return value.fget, value.fset
+    if isinstance(value, (classmethod, staticmethod)):
+        return (value.__func__,)
+    if isinstance(value, functools.cached_property):
+        return (value.func,)
+    if hasattr(value, "__get__") and not isinstance(value, _CODE):
+        raise Unknown(value)
+    return (value,)
+
+
+# What has no Python code of its own, or is a function.
+_CODE = (
+    type,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+)
+
+
+def _places_of(function):
+    """Where a function's code stands, and that of functions it refers to."""
+    waiting, seen = [function], set()
+    while waiting:
+        function = waiting.pop()
+        code = getattr(function, "__code__", None)
+        if code is None or id(function) in seen:
+            continue
+        seen.add(id(function))
+        file = code.co_filename
+        root = next(filter(file.startswith, _roots()), None)
+        # Tests stand beside what they test.
+        if root is None or file.endswith("_test.py"):
+            raise Unknown(function)
+        yield file.removeprefix(root), code.co_firstlineno, code.co_qualname
+        for cell in function.__closure__ or ():
+            with contextlib.suppress(ValueError):  # it is empty yet
+                waiting.append(cell.cell_contents)
+
+
+@functools.cache
+def _roots():
+    """The folders of the packages, of this one, and of Python's own modules."""
+    modules = [sys.modules.get(name) for name in _PACKAGES]
+    folders = [path for m in modules if m for path in m.__path__]
+    folders += [str(pathlib.Path(__file__).parents[3])]
+    folders.append(sysconfig.get_path("stdlib"))
+    return [os.path.join(folder, "") for folder in folders]
 
 
 def _settings():

@@ -1,3 +1,4 @@
+import functools
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import keras
 from keras.src import layers
 from keras.src.backend.openvino.fingerprint import Fingerprint
 from keras.src.backend.openvino.fingerprint import Unknown
+from keras.src.utils import traceback_utils
 
 MODEL = """
 import os
@@ -194,6 +196,51 @@ def test_classes_that_others_change_are_unknown(kind, monkeypatch):
     model = model_of()
     digest(model)
     monkeypatch.setattr(kind, "call", lambda self, x: x + 1)
+    with pytest.raises(Unknown):
+        digest(model)
+
+
+def wrapped(call):
+    @functools.wraps(call)
+    def doubled(self, x):
+        return 2 * call(self, x)
+
+    return doubled
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("call", wrapped),
+        ("call", lambda call: traceback_utils.filter_traceback(wrapped(call))),
+        ("max_value", lambda _: property(lambda self: 6.0)),
+        ("max_value", lambda _: functools.cached_property(lambda self: 6.0)),
+        ("call", lambda call: functools.partialmethod(call)),
+    ],
+)
+def test_methods_that_others_wrap_are_unknown(name, change, monkeypatch):
+    model = model_of()
+    new = change(vars(layers.ReLU).get(name))
+    monkeypatch.setattr(layers.ReLU, name, new, raising=False)
+    with pytest.raises(Unknown):
+        digest(model)
+
+
+def test_a_method_of_another_class_counts(monkeypatch):
+    model = model_of()
+    before = digest(model)
+    monkeypatch.setattr(layers.ReLU, "call", layers.Identity.call)
+    assert digest(model) != before
+
+
+def test_variables_of_ones_own_are_unknown():
+    class Own(keras.Variable):
+        pass
+
+    model = model_of()
+    dense = model.get_layer("dense")
+    dense._tracker.unlock()
+    dense._kernel = Own(dense.kernel.numpy())
     with pytest.raises(Unknown):
         digest(model)
 

@@ -116,7 +116,13 @@ def _own(x):
 
 
 class Together:
-    """The calls for the batches of a step, as one `jit.Started`."""
+    """The calls for the batches of a step, as one `jit.Started`.
+
+    Args:
+        calls: a list of `jit.Started`.
+        combine: makes the result of an iterator of theirs, each of which is
+            waited for when it is taken.
+    """
 
     def __init__(self, calls, combine):
         self.at_once = calls[0].at_once
@@ -124,7 +130,7 @@ class Together:
         self._combine = combine
 
     def result(self):
-        return self._combine([call.result() for call in self._calls])
+        return self._combine(call.result() for call in self._calls)
 
     def drop(self):
         for call in self._calls:

@@ -7,6 +7,7 @@ import pytest
 from keras.src import backend
 from keras.src import callbacks
 from keras.src import layers
+from keras.src import metrics
 from keras.src import models
 from keras.src import ops
 from keras.src.backend.openvino import jit as jit_module
@@ -401,3 +402,76 @@ def test_a_test_step_of_the_users_runs_in_order():
     )
     np.testing.assert_allclose(logs["loss"], rows(STEPS).mean(), rtol=1e-6)
     np.testing.assert_allclose(logs["twice"], 2 * logs["loss"], rtol=1e-6)
+
+
+class Numbered(PyDataset):
+    """Batches of one number each, made by so many threads."""
+
+    def __init__(self, workers):
+        super().__init__(workers=workers)
+        self.taken = 0
+
+    def __len__(self):
+        return STEPS
+
+    def __getitem__(self, index):
+        self.taken += 1
+        batch = np.full((1, 3), index, "float32")
+        return batch, batch
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_evaluate_takes_each_batch_once(workers):
+    model = scaled(1.0)
+    model.compile(loss=lambda y, y_pred: y_pred)
+    model.test_on_batch(rows(1), rows(1))  # builds the metrics
+    data = Numbered(workers)
+    for _ in range(2):
+        loss = model.evaluate(data, verbose=0)
+        np.testing.assert_allclose(loss, np.mean(np.arange(STEPS)), rtol=1e-6)
+    assert workers > 1 or data.taken == 2 * STEPS
+
+
+class Remembering(models.Sequential):
+    """Its loss reads what `call` left, and sets what it reads."""
+
+    def call(self, x, **kwargs):
+        self.seen = ops.mean(x)
+        return super().call(x, **kwargs) * 0.0 + self.layers[-1].factor
+
+    def compute_loss(self, x, y, y_pred, sample_weight, training=True):
+        factor = self.layers[-1].factor
+        factor.assign(factor + 1.0)
+        return ops.mean(y_pred) + 0.0 * self.seen
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 2])
+def test_a_loss_of_the_users_follows_each_batch(steps_per_execution):
+    model = Remembering([layers.Input((3,)), Scale(0.0)])
+    model.compile(steps_per_execution=steps_per_execution)
+    x = rows(2 * STEPS)
+    loss = model.evaluate(x, x, batch_size=1, verbose=0)
+    np.testing.assert_allclose(loss, np.mean(np.arange(2 * STEPS)), rtol=1e-6)
+
+
+def test_a_metric_that_the_model_reads_is_that_of_the_batch_before():
+    class Reading(layers.Layer):
+        def __init__(self, metric):
+            super().__init__()
+            self.metric = metric
+
+        def call(self, x):
+            return x * 0.0 + self.metric.total
+
+    counter = metrics.MeanAbsoluteError(name="counter")
+    model = models.Sequential([layers.Input((3,)), Reading(counter)])
+    model.compile(loss="mae", metrics=[counter], steps_per_execution=2)
+    counts = model.evaluate(
+        rows(2 * STEPS), np.ones((2 * STEPS, 3)), 1, verbose=0, return_dict=True
+    )
+    eager = models.Sequential([layers.Input((3,)), Reading(counter)])
+    eager.compile(loss="mae", metrics=[counter], run_eagerly=True)
+    expected = eager.evaluate(
+        rows(2 * STEPS), np.ones((2 * STEPS, 3)), 1, verbose=0, return_dict=True
+    )
+    np.testing.assert_allclose(counts["loss"], expected["loss"], rtol=1e-6)

@@ -122,12 +122,11 @@ class device_scope:
         self.device = find_device(device_name)
 
     def __enter__(self):
-        self._outer = _scoped("device")
-        _set_scoped("device", self.device)
+        _enter("device", self.device)
         return self
 
     def __exit__(self, *args):
-        _set_scoped("device", self._outer)
+        _leave("device")
 
 
 def find_device(name):
@@ -236,12 +235,11 @@ class configured:
         self._changes = properties, named
 
     def __enter__(self):
-        self._outer = _scoped("properties")
-        _set_scoped("properties", _changed(get_properties(), *self._changes))
+        _enter("properties", _changed(get_properties(), *self._changes))
         return self
 
     def __exit__(self, *args):
-        _set_scoped("properties", self._outer)
+        _leave("properties")
 
 
 def _start():
@@ -305,6 +303,8 @@ def _changed(properties, changes=None, named=()):
 
 
 def _folder(path):
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"CACHE_DIR must be a path. Received: {path!r}")
     path = os.path.abspath(os.path.expanduser(os.fspath(path)))
     try:
         os.makedirs(path, exist_ok=True)
@@ -395,14 +395,20 @@ def _settable(device):
     return sorted({"CACHE_DIR", *writeable})
 
 
-# What scopes set for their thread. `clear_session` ends none of them, as it
-# would if this was Keras's global state.
+# What scopes set for their thread: of each kind a list, the innermost last.
+# `clear_session` ends none of them, as it would if this was Keras's global
+# state.
 _scopes = threading.local()
 
 
 def _scoped(kind):
-    return getattr(_scopes, kind, None)
+    values = getattr(_scopes, kind, None)
+    return values[-1] if values else None
 
 
-def _set_scoped(kind, value):
-    setattr(_scopes, kind, value)
+def _enter(kind, value):
+    _scopes.__dict__.setdefault(kind, []).append(value)
+
+
+def _leave(kind):
+    getattr(_scopes, kind).pop()

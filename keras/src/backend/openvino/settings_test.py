@@ -314,6 +314,34 @@ def test_scopes_of_properties_are_of_their_thread():
         assert future.result() == 2
 
 
+def test_scopes_may_be_entered_again_and_by_others():
+    before = settings.current_target()
+    scope, device = keras_vino.configured(num_streams=2), keras.device("auto")
+    entered, seen = threading.Event(), threading.Event()
+
+    def beside():
+        with keras_vino.configured(inference_num_threads=1), scope:
+            entered.set()
+            assert seen.wait(60)
+        return settings.current_target()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with scope, device:
+            future = pool.submit(beside)
+            with device, scope:
+                assert entered.wait(60)
+            seen.set()
+            assert future.result() == before
+            assert settings.get_device() == "AUTO"
+            assert dict(settings.get_properties())["NUM_STREAMS"] == 2
+    assert settings.current_target() == before
+
+
+def test_a_folder_has_to_be_a_path():
+    with pytest.raises(ValueError, match="CACHE_DIR.*5"):
+        keras_vino.configure(cache_dir=5)
+
+
 def test_threads_predict_while_one_configures():
     model, x = model_of(), normal(4, 16)
     kernel, bias = model.get_weights()

@@ -9,6 +9,7 @@ import ast
 import os
 import tempfile
 import warnings
+import zlib
 
 import numpy as np
 import openvino as ov
@@ -19,7 +20,7 @@ from keras.src.backend.openvino.fingerprint import Unknown
 from keras.src.backend.openvino.settings import JOINING_KINDS
 from keras.src.backend.openvino.settings import core
 
-# The bytes of a number at the end of a file.
+# The bytes of each number at the end of a file.
 LENGTH = 8
 
 
@@ -60,7 +61,7 @@ class Place:
     """Where a compiled model is kept.
 
     A file has the runtime's bytes, then a Python literal that says the rest,
-    and at last the length of that.
+    the length of that, and at last a checksum of all before.
 
     Attributes:
         variables: those of the model, in an order that each process has.
@@ -101,7 +102,7 @@ class Place:
         literal = {"about": about, "executable": exported[0]}
         text = repr(literal).encode()
         try:
-            self._write(exported[1], text, len(text).to_bytes(LENGTH, "little"))
+            self._write(exported[1], text, _number(len(text)))
         except OSError as error:
             warnings.warn(f"A compiled model cannot be kept: {error}")
 
@@ -112,12 +113,32 @@ class Place:
             path = os.path.join(folder, "model")
             with open(path, "wb") as file:
                 file.writelines(parts)
+                file.write(_number(_checksum(*parts)))
+                file.flush()
+                os.fsync(file.fileno())
             # At once: other processes see the whole file, or none.
             os.replace(path, self._path)
 
 
 def _parts(data):
-    """The runtime's bytes and the text of a file, given as an array."""
-    length = int.from_bytes(data[-LENGTH:].tobytes(), "little")
-    text = data[-LENGTH - length : -LENGTH].tobytes().decode()
-    return data[: -LENGTH - length], text
+    """The runtime's bytes and the text of a file, given as an array.
+
+    Raises:
+        ValueError: where the file is not as it was written.
+    """
+    content, length, checksum = np.split(data, [-2 * LENGTH, -LENGTH])
+    if checksum.tobytes() != _number(_checksum(content, length)):
+        raise ValueError("The checksum is that of something else.")
+    end = len(content) - int.from_bytes(length.tobytes(), "little")
+    return content[:end], content[end:].tobytes().decode()
+
+
+def _number(value):
+    return value.to_bytes(LENGTH, "little")
+
+
+def _checksum(*parts):
+    value = 0
+    for part in parts:
+        value = zlib.crc32(part, value)
+    return value

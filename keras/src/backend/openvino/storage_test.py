@@ -159,6 +159,12 @@ def test_a_class_of_ones_own_is_found_by_its_graph(folder, monkeypatch):
         lambda data: b"x" * len(data),
         lambda data: data[:-8] + b"\xff" * 8,
         lambda data: b"x" * 4096 + data[4096:],
+        # OpenVINO itself would take these.
+        lambda data: (
+            data[: len(data) // 3] + bytes(512) + data[len(data) // 3 + 512 :]
+        ),
+        lambda data: data[:-700] + bytes([data[-700] ^ 4]) + data[-699:],
+        lambda data: data[:6000] + bytes([data[6000] ^ 64]) + data[6001:],
     ],
 )
 def test_a_file_that_is_not_whole(folder, damage, monkeypatch):

@@ -121,10 +121,21 @@ class OpenVINOTrainer(base_trainer.Trainer):
                     logs = step(batch)
                 return logs
 
-            if isinstance(step, jit) and _is_own(self.test_step):
+            if isinstance(step, jit) and self._has_own_test_step():
                 test_function.start = self._test_ahead(test_function)
             self.test_function = self._stamped(test_function, step)
         return self.test_function
+
+    def _has_own_test_step(self):
+        """Whether nobody else says what follows the outputs in a test step.
+
+        What others write may ask for what `call` left on the model.
+        """
+        return (
+            _is_own(self.test_step)
+            and _is_own(self.compute_loss)
+            and _is_own(self.compute_metrics)
+        )
 
     def _test_ahead(self, test_function):
         """A function that starts a step of `evaluate`."""
@@ -252,7 +263,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
         else:
             data = {"x": x, "y": y, "sample_weight": sample_weight}
             epoch = self._epoch(steps, batch_size=batch_size, **data)
-        self._symbolic_build(iterator=[(0, 0, [epoch.first_batch()])])
+        self._symbolic_build(iterator=_first_step(epoch))
         callbacks = self._callback_list(callbacks, epoch, verbose, False)
         self.make_test_function()
         self.reset_metrics()
@@ -400,12 +411,20 @@ def _to_arrays(structure):
     )
 
 
-def _is_own(step):
-    """Whether a method of a model is this class's, and nobody's else."""
-    return getattr(step, "__func__", None) in (
+def _is_own(method):
+    """Whether a method of a model is the trainers', and nobody else's."""
+    function = getattr(method, "__func__", None)
+    return function in (
         OpenVINOTrainer.predict_step,
         OpenVINOTrainer.test_step,
+        base_trainer.Trainer.compute_loss,
+        base_trainer.Trainer.compute_metrics,
     )
+
+
+def _first_step(epoch):
+    """Made only where somebody iterates: data may be there only once."""
+    yield 0, 0, [epoch.first_batch()]
 
 
 def _set_mask(x, mask):
