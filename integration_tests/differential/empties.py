@@ -34,7 +34,18 @@ def of_op(spec):
             return map_arrays(to_scalar, args)
         return map_arrays(emptied(d.choice(*sorted(sizes))), args)
 
-    return spec._replace(arguments=arguments, weight=1, may_raise=True)
+    def refuses(case):
+        try:
+            return spec.refuses(case)
+        except (IndexError, TypeError):
+            return True  # of 0-d arrays, which lack the dim that counts
+
+    return spec._replace(
+        arguments=arguments,
+        weight=1,
+        may_raise=True,
+        refuses=spec.refuses and refuses,
+    )
 
 
 def of_layer(spec):

@@ -160,11 +160,9 @@ def test_a_class_of_ones_own_is_found_by_its_graph(folder, monkeypatch):
         lambda data: data[:-8] + b"\xff" * 8,
         lambda data: b"x" * 4096 + data[4096:],
         # OpenVINO itself would take these.
-        lambda data: (
-            data[: len(data) // 3] + bytes(512) + data[len(data) // 3 + 512 :]
-        ),
-        lambda data: data[:-700] + bytes([data[-700] ^ 4]) + data[-699:],
-        lambda data: data[:6000] + bytes([data[6000] ^ 64]) + data[6001:],
+        lambda data: data[: len(data) // 3].ljust(len(data), b"\0"),
+        lambda data: data[:300] + bytes([data[300] ^ 4]) + data[301:],
+        lambda data: data[:-700] + bytes([data[-700] ^ 64]) + data[-699:],
     ],
 )
 def test_a_file_that_is_not_whole(folder, damage, monkeypatch):
