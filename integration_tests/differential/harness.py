@@ -16,7 +16,7 @@ from integration_tests.differential.cases import draw_cases
 from integration_tests.differential.compare import compare
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 120  # Seconds for a case, after which it counts as hanging.
+PATIENCE = 300  # Seconds for a case, after which it counts as hanging.
 
 
 def run_in_child(table, cases, backend):
