@@ -23,15 +23,19 @@ def dense_int4(keras, layers):
 
 
 def mobilenet(keras, layers):
-    return keras.applications.MobileNetV3Small(weights=None)
+    return keras.applications.MobileNetV3Small(
+        weights=None, input_shape=(224, 224, 3)
+    )
 
 
 def resnet50(keras, layers):
-    return keras.applications.ResNet50(weights=None)
+    return keras.applications.ResNet50(weights=None, input_shape=(224, 224, 3))
 
 
 def efficientnet(keras, layers):
-    return keras.applications.EfficientNetV2B0(weights=None)
+    return keras.applications.EfficientNetV2B0(
+        weights=None, input_shape=(224, 224, 3)
+    )
 
 
 def bert(keras, layers):

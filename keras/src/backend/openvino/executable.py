@@ -124,6 +124,10 @@ class Executable:
             return 1
         return self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
 
+    def is_busy(self):
+        """Whether calls are at work."""
+        return self._busy > 0
+
     def _narrowed(self, arrays):
         if not self._wide_inputs:
             return arrays

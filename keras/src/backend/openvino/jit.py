@@ -27,6 +27,7 @@ from keras.src.backend.openvino.dtypes import from_pairs
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import own_array
 from keras.src.backend.openvino.settings import LATENCY
+from keras.src.backend.openvino.settings import THROUGHPUT
 from keras.src.backend.openvino.settings import Target
 from keras.src.backend.openvino.settings import current_target
 from keras.src.backend.openvino.specialise import Variants
@@ -45,6 +46,10 @@ MAX_BYTES = 2**30
 
 # Those that are kept of arguments that a model with open dims fails for.
 MAX_RETRIED = 4
+
+# So many calls that find others at work, more than do not, and a function is
+# compiled for many calls at once; after as many that find none it is no more.
+CROWD = 64
 
 # Held while several variables are assigned as one change, and while a function
 # that reads them is compiled.
@@ -106,6 +111,8 @@ class jit:
         # Those without open dims, of arguments that others fail for.
         self._retried = Variants(MAX_RETRIED, MAX_BYTES, assigning)
         self._last = None, None  # the last call, and the variant for it
+        self._hint = LATENCY
+        self._crowd = 0
 
     def __call__(self, *args):
         if recording.state.recorders:
@@ -113,8 +120,9 @@ class jit:
             return self._function(*args)
         if in_stateless_scope():
             return self._run_in_scope(args)
-        call = _call_of(args, LATENCY)
+        call = _call_of(args, self._hint)
         variant = self._variant(call)
+        self._note_crowd(variant.is_busy())
         try:
             return variant(call.arrays)
         except graph.TooLarge:
@@ -154,6 +162,17 @@ class jit:
         except Exception:  # raised again where the result is asked for
             return Started(call)
         return Started(call, wait, variant.at_once)
+
+    def _note_crowd(self, is_busy):
+        """Chooses what calls are compiled for, by whether they meet others."""
+        if is_busy:
+            self._crowd = min(self._crowd + 1, CROWD)
+            if self._crowd == CROWD:
+                self._hint = THROUGHPUT
+        elif self._crowd:
+            self._crowd -= 1
+            if not self._crowd:
+                self._hint = LATENCY
 
     def _variant(self, call):
         """The `_Compiled` for a call, compiled if need be."""
@@ -365,6 +384,7 @@ class _Compiled:
         self.nbytes = self._executable.nbytes
         self.at_once = self._executable.at_once
         self.assigns = bool(self._assigned)
+        self.is_busy = self._executable.is_busy
         self.release_memory = self._executable.release_memory
 
     def _compile(self, function, treedef, specs, target, shapes, place):

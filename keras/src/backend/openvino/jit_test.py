@@ -336,6 +336,29 @@ def test_threads_without_state_run_at_once(monkeypatch):
     assert results == [2, 2] and at_once
 
 
+def test_a_crowd_is_compiled_for():
+    weights = np.random.default_rng(0).normal(size=(512, 512))
+    f = jit(lambda x: ops.tanh(ops.matmul(x, weights.astype("float32"))))
+    x = ones(64, 512)
+    expected = np.asarray(f(x))
+    for _ in range(2 * jit_module.CROWD):
+        f(x)
+    assert len(f._variants) == 1
+
+    def work(_):
+        for _ in range(2 * jit_module.CROWD):
+            np.testing.assert_allclose(f(x), expected, rtol=1e-4, atol=1e-5)
+        return f._hint
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        hints = list(pool.map(work, range(8)))
+    assert "THROUGHPUT" in hints
+    assert len(f._variants) == 2
+    for _ in range(2 * jit_module.CROWD):
+        f(x)
+    assert f._hint == "LATENCY" and len(f._variants) == 2
+
+
 def test_a_scope_may_stand_for_other_values_of_variables():
     read, assigned = backend.Variable(ones(2)), backend.Variable(ones(2))
 
