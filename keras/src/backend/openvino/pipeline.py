@@ -150,14 +150,16 @@ def ahead(start, steps):
         that waits for its result.
     """
     running = collections.deque()
-    failure = None
+    is_open, failure = True, None
     try:
         while True:
-            while failure is None and _takes_more(running):
+            while is_open and _takes_more(running):
                 try:
                     first, last, batches = next(steps)
-                except Exception as error:  # StopIteration too
-                    failure = error
+                except StopIteration:
+                    is_open = False
+                except Exception as error:
+                    is_open, failure = False, error
                 else:
                     running.append((first, last, start(batches)))
             if not running:
@@ -168,8 +170,11 @@ def ahead(start, steps):
         # Somebody else may write into the arrays from now on.
         for *_, started in running:
             started.drop()
-    if not isinstance(failure, StopIteration):
-        raise failure
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback would keep this frame, with its arrays
 
 
 def _takes_more(running):

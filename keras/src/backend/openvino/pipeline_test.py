@@ -1,5 +1,7 @@
 import concurrent.futures
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -104,6 +106,21 @@ def test_a_buffer_that_is_filled_again(width):
 
     for x in (generate(), Buffered(data)):
         np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+
+
+@pytest.mark.parametrize("count", [1, STEPS])
+def test_data_is_let_go_at_once(count):
+    model, x = scaled(), np.ones((count * 10_000, 3), "float32")
+    model.compile(loss="mae")
+    gone = weakref.ref(x)
+    gc.disable()
+    try:
+        model.predict(x, batch_size=10_000, verbose=0)
+        model.evaluate(x, x, batch_size=10_000, verbose=0)
+        del x
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_callbacks_are_told_in_order():
