@@ -1651,7 +1651,8 @@ def _logaddexp2(x1, x2):
     larger = maximum(x1, x2)
     difference = -absolute(x1 - x2)
     sum = larger + log1p(exp2(difference)) * (1 / math.log(2))
-    return where(isnan(difference), x1 + x2, sum)  # inf - inf
+    sum = where(isnan(difference), x1 + x2, sum)  # inf - inf
+    return where(x1 == x2, x1 + 1, sum)  # exact: of -1 and -1 it is 0
 
 
 def logaddexp2(x1, x2):
@@ -2218,7 +2219,8 @@ def _quantile(x, *, q, axis, method, keepdims, skip_nan):
             f"Received: method={method}"
         )
     refuse_complex("quantile", x, q)
-    q = cast(q, "float64")
+    # As in NumPy, so that 1,000 times 0.1 is 100 and not above it.
+    q = to_float(q) if hasattr(q, "dtype") else cast(q, x.dtype)
     axes = canonical_axes(axis, x.ndim)
     ordered = sort(_axes_last(x, axes), axis=-1)  # NaN comes last
     size = dims_of(ordered)[-1]
@@ -2231,9 +2233,10 @@ def _quantile(x, *, q, axis, method, keepdims, skip_nan):
     else:
         defined = count >= maximum(size, 1)
     # A row of positions for each row of values.
-    position = _flatten(q) * cast(maximum(count - 1, 0), "float64")
+    last = cast(maximum(count - 1, 0), "int32")
+    position = _flatten(q) * cast(last, q.dtype)
     below, above, share = _INTERPOLATIONS[method](position)
-    low, high = _pick(ordered, below), _pick(ordered, above)
+    low, high = _pick(ordered, below, last), _pick(ordered, above, last)
     share = cast(share, x.dtype)
     # Where both are infinite, their distance is NaN.
     distance = where(isinf(low) & isinf(high), 0, high - low)
@@ -2253,9 +2256,12 @@ def _axes_last(x, axes):
     return reshape(x, [*(dims[i] for i in rest), count])
 
 
-def _pick(ordered, index):
-    """The elements of the last axis at `index`, for each row its own."""
-    index = cast(index, "int32")
+def _pick(ordered, index, last):
+    """The elements of the last axis at `index`, for each row its own.
+
+    Beyond 2**24, floats may be rounded to one more than the `last` index.
+    """
+    index = minimum(cast(index, "int32"), last)
     return apply("GatherElements", ordered, index, axis=ordered.ndim - 1)
 
 

@@ -348,6 +348,12 @@ def test_power_of_floats():
     check(knp.power, np.power, x1, x2)
 
 
+def test_logaddexp2_of_equal_operands_is_exact():
+    x = array([-1, 0, 0.5, 100, INF, -INF], "float32")
+    for result in both(knp.logaddexp2, x, x):
+        np.testing.assert_array_equal(result, x + 1)
+
+
 def test_signed_zeros_stay():
     x = array([0.0, -0.0], "float32")
     for name in ("sin", "tan", "sqrt", "floor", "ceil", "arctan"):
@@ -826,6 +832,16 @@ def test_quantiles(method, axis, keepdims):
         lambda x: np.percentile(x, 30, **options),
         CUBE,
     )
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32", "float64"])
+def test_quantiles_round_positions_as_numpy_does(dtype):
+    x = np.arange(1001, dtype=dtype)
+    q = np.array([0.1, 0.3, 0.7], "float32")
+    for result in both(lambda x, q: knp.quantile(x, q, method="higher"), x, q):
+        np.testing.assert_array_equal(
+            result, np.quantile(x, q, method="higher")
+        )
 
 
 def test_average():
