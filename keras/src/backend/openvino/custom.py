@@ -38,13 +38,19 @@ class Operations:
     def __init__(self):
         self._kept = []
         self._compiled = []
+        self._arrays = []
 
     def is_empty(self):
+        """Whether there are no operations; arrays are none."""
         return not (self._kept or self._compiled)
 
-    def add(self, kept):
-        """Keeps an `Operation`, or a `numpy.ndarray`."""
-        self._kept.append(kept)
+    def add(self, operation):
+        """Keeps an `Operation`."""
+        self._kept.append(operation)
+
+    def add_array(self, array):
+        """Keeps the `numpy.ndarray` that a Constant shares."""
+        self._arrays.append(array)
 
     def seal(self):
         """Says that the model is compiled.

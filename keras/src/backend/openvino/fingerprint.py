@@ -15,6 +15,7 @@ import pathlib
 import sys
 import sysconfig
 import types
+import typing
 
 import numpy as np
 
@@ -43,13 +44,27 @@ class Unknown(Exception):
     """Something of which another process cannot be told what it does."""
 
 
+class Read(typing.NamedTuple):
+    """A variable, as a fingerprint has it.
+
+    Attributes:
+        variable: the `Variable`.
+        version: that of the value, or of one before.
+        value: the tensor. Assigning binds another one.
+    """
+
+    variable: KerasVariable
+    version: int
+    value: OpenVINOKerasTensor
+
+
 class Fingerprint:
     """What a method of a layer computes.
 
     Attributes:
         digest: a hexadecimal string.
-        variables: the variables whose values it stands for, in an order that
-            is the same in each process.
+        read: a `Read` for each variable whose value it stands for, in an order
+            that is the same in each process.
 
     Args:
         method: a bound method.
@@ -60,7 +75,7 @@ class Fingerprint:
     """
 
     def __init__(self, method, *others):
-        self.variables = []
+        self.read = []
         self._hash = hashlib.sha256()
         self._places = {}  # of objects by their ids
         self._kept = []  # the objects, so that ids stay their own
@@ -84,7 +99,7 @@ class Fingerprint:
         elif isinstance(x, (np.ndarray, np.generic)):
             self._add_array(np.asarray(x))
         elif isinstance(x, OpenVINOKerasTensor):
-            self._add_array(value_of(x))
+            self._hash.update(_digest_of(x))
         elif kind in (list, tuple):
             self._add_plain((kind.__name__, len(x)))
             for item in x:
@@ -113,12 +128,16 @@ class Fingerprint:
         self._hash.update(for_runtime(array).reshape(-1).view(np.uint8))
 
     def _add_variable(self, variable):
-        if variable._value is None:
+        # In this order: where it is assigned in between, the version is out of
+        # date, and never the value.
+        version = variable.version
+        value = variable._value
+        if value is None:
             raise Unknown(variable)
-        self.variables.append(variable)
+        self.read.append(Read(variable, version, value))
         self._add_class(variable.__class__)
         self._add_plain(variable._autocast)
-        self._add_array(value_of(variable._value))
+        self._hash.update(_digest_of(value))
 
     def _add_class(self, kind):
         if kind not in self._known:
@@ -154,6 +173,16 @@ class Fingerprint:
 
 _PLAIN = frozenset((bool, int, float, complex, str, bytes, type(None)))
 _PLAIN |= {type(Ellipsis), slice}
+
+
+def _digest_of(tensor):
+    """The digest of a tensor's value, which never changes: it is kept."""
+    if tensor._digest is None:
+        array = value_of(tensor)
+        digest = hashlib.sha256(f"{array.dtype.name} {array.shape};".encode())
+        digest.update(for_runtime(array).reshape(-1).view(np.uint8))
+        tensor._digest = digest.digest()
+    return tensor._digest
 
 
 def _plain(x):

@@ -252,6 +252,6 @@ def test_a_step_of_ones_own_is_unknown():
 
 def test_variables_come_in_an_order():
     first, second = (Fingerprint(model_of().predict_step) for _ in range(2))
-    paths = [v.path for v in first.variables]
-    assert paths == [v.path for v in second.variables]
+    paths = [read.variable.path for read in first.read]
+    assert paths == [read.variable.path for read in second.read]
     assert len(set(paths)) == len(paths) == 9  # with the seed of the dropout

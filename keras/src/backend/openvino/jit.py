@@ -113,6 +113,7 @@ class jit:
         self._last = None, None  # the last call, and the variant for it
         self._hint = LATENCY
         self._crowd = 0
+        self._assigns = False  # whether a variant was found to
 
     def __call__(self, *args):
         if recording.state.recorders:
@@ -200,9 +201,14 @@ class jit:
         is_empty = any(not x.size for x in call.arrays)
         key = (call.treedef, kinds, call.target, is_empty)
         compile = functools.partial(
-            _Compiled, self._function, call.treedef, specs, call.target
+            self._compile, call.treedef, specs, call.target
         )
         return key, [x.shape for x in call.arrays], compile
+
+    def _compile(self, *arguments):
+        variant = _Compiled(self._function, *arguments, not self._assigns)
+        self._assigns = self._assigns or variant.assigns
+        return variant
 
     def _run_in_scope(self, args):
         """Calls the function in a scope that says what variables are.
@@ -367,16 +373,23 @@ class _RecordingScope(StatelessScope):
 
 
 class _Compiled:
-    """One variant of a jitted function: a compiled model and its variables."""
+    """One variant of a jitted function: a compiled model and its variables.
 
-    def __init__(self, function, treedef, specs, target, shapes):
+    Args:
+        function, treedef, specs, target, shapes: what is compiled for what.
+        may_store: whether to look for it among those that were stored, and to
+            store it. To look takes a digest of all weights.
+    """
+
+    def __init__(self, function, treedef, specs, target, shapes, may_store):
         self.is_open = any(None in shape for shape in shapes)
-        # No other thread assigns some of the variables meanwhile.
+        # No other thread assigns some of the variables as one change meanwhile.
         with assigning:
-            place = storage.find_place(
-                function, [repr(treedef), [*map(_plain, specs)], shapes], target
-            )
-            stored = place and place.load()
+            arguments = [repr(treedef), [*map(_plain, specs)], shapes]
+            place = stored = None
+            if may_store:
+                place = storage.find_place(function, arguments, target)
+                stored = place and place.load()
             if stored:
                 self._restore(place, *stored)
             else:
@@ -392,16 +405,21 @@ class _Compiled:
         with naming():
             traced = self._trace(function, treedef, specs, shapes)
         results, parameters, operations = traced
-        target = target if place is None else place.target
+        about = place and self._about(place)
+        # What is not stored whole the runtime keeps by its graph.
         self._executable = device.compile_model(
-            results, parameters, target, operations
+            results, parameters, place.target if about else target, operations
         )
-        if place is not None:
-            self._store(place)
+        if about:
+            place.store(about, self._executable)
 
-    def _store(self, place):
-        """Keeps this for other processes, if it is a function of its inputs."""
-        places = {id(v): i for i, v in enumerate(place.variables)}
+    def _about(self, place):
+        """What other processes are told of this beside the model.
+
+        `None` where it is no function of its inputs, and where variables were
+        assigned since the place was found, which is that of other values.
+        """
+        places = {id(r.variable): i for i, r in enumerate(place.read)}
         read = [places.get(id(v)) for v, _ in self._constants]
         count = self._treedef.num_leaves
         outputs, _ = optree.tree_unflatten(self._treedef, range(count))
@@ -409,17 +427,17 @@ class _Compiled:
             self._assigned
             or any(self._known)
             or None in read
+            or any(r.variable._value is not r.value for r in place.read)
             or not _is_literal(outputs)
         ):
-            return
-        about = {"outputs": outputs, "dtypes": self._dtypes, "read": read}
-        place.store(about, self._executable)
+            return None
+        return {"outputs": outputs, "dtypes": self._dtypes, "read": read}
 
     def _restore(self, place, about, executable):
-        self._checked = _latest[0]
+        self._checked = None  # variables may have been assigned since
         self._state = self._assigned = self._updating = ()
-        variables = [place.variables[i] for i in about["read"]]
-        self._constants = [(v, v.version) for v in variables]
+        read = [place.read[i] for i in about["read"]]
+        self._constants = [(r.variable, r.version) for r in read]
         self._dtypes = about["dtypes"]
         self._known = [None] * len(self._dtypes)
         _, self._treedef = _flatten((about["outputs"], []))

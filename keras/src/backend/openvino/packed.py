@@ -440,5 +440,5 @@ def _constant(array, type, dims):
     # The Constant does not keep the array alive, as one of whole bytes does.
     is_shared = trace is not None and trace.keeps_arrays
     if is_shared:
-        trace.operations.add(array)
+        trace.operations.add_array(array)
     return ov.op.Constant(tensor, shared_memory=is_shared).output(0)

@@ -64,12 +64,13 @@ class Place:
     the length of that, and at last a checksum of all before.
 
     Attributes:
-        variables: those of the model, in an order that each process has.
+        read: a `fingerprint.Read` for each variable of the model, in an order
+            that each process has.
         target: what to compile it for, if it is not there.
     """
 
     def __init__(self, folder, fingerprint, target):
-        self.variables = fingerprint.variables
+        self.read = fingerprint.read
         self.target = target
         self._path = os.path.join(folder, f"{fingerprint.digest}.model")
 

@@ -1,8 +1,10 @@
+import hashlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from keras.src import layers
 from keras.src import ops
 from keras.src.backend.openvino import jit
 from keras.src.backend.openvino import settings
+from keras.src.backend.openvino import storage
 from keras.src.backend.openvino.testing import compiled_models
 from keras.src.backend.openvino.testing import in_threads_beside
 from keras.src.backend.openvino.testing import normal
@@ -251,15 +254,98 @@ def test_python_operations_are_not_kept(folder):
     assert not list(folder.iterdir())
 
 
-def test_models_that_assign_are_not_kept(folder):
-    model = dense_model(0)
-    model.compile(loss="mse")
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_quantised_models(mode, folder, no_trace):
+    def build():
+        model = dense_model(0)
+        model.get_layer("dense").quantize(mode)
+        return model
+
     x = normal(5, 16)
-    y = expected_of(model, x) + 2
+    model = build()
+    expected = np.asarray(model(x))
+    np.testing.assert_allclose(predicted(model, x), expected, 1e-4, 1e-5)
+    (file,) = folder.iterdir()
+    assert file.suffix == ".model"
+    no_trace()
+    np.testing.assert_allclose(predicted(build(), x), expected, 1e-4, 1e-5)
+
+
+def test_models_that_assign_are_found_by_their_graph(folder, monkeypatch):
+    models, x = compiled_models(monkeypatch), normal(5, 16)
     for _ in range(2):
+        model = dense_model(0)
+        model.compile(loss="mse")
+        y = expected_of(model, x) + 2
         result = model.evaluate(x, y, verbose=0)
         np.testing.assert_allclose(result, 4, rtol=1e-3)
     assert not list(folder.glob("*.model"))
+    found = [m._compiled.get_property("LOADED_FROM_CACHE") for m in models]
+    assert found == [False, True]
+
+
+def test_weights_are_digested_once(monkeypatch):
+    digests, places = [], []
+    digest, find_place = hashlib.sha256, storage.find_place
+    monkeypatch.setattr(
+        hashlib, "sha256", lambda *args: digests.append(args) or digest(*args)
+    )
+    monkeypatch.setattr(
+        storage,
+        "find_place",
+        lambda *args: places.append(1) or find_place(*args),
+    )
+    model, x = dense_model(0), normal(5, 16)
+    model.compile(loss="mse")
+    predicted(model, x)
+    model.get_layer("dense").bias.assign(np.zeros(8))
+    before = len(digests)
+    predicted(model, x)
+    # That of the model and that of the bias, and not the kernel's.
+    assert len(digests) == before + 2
+    model.evaluate(x, x[:, :8], verbose=0)
+    before = len(places)
+    model.get_layer("dense").bias.assign(np.ones(8))
+    model.evaluate(x, x[:, :8], verbose=0)
+    assert len(places) == before  # it is known to assign
+
+
+def five_beside(model):
+    """Another thread assigns fives to the kernel, and this one waits for it."""
+    kernel = model.get_layer("dense").kernel
+    thread = threading.Thread(target=kernel.assign, args=[np.full((16, 8), 5)])
+    thread.start()
+    thread.join()
+
+
+def test_weights_assigned_while_a_model_is_read(monkeypatch):
+    x = normal(5, 16)
+    check(dense_model(0), x)
+    model, load = dense_model(0), storage.Place.load
+
+    def load_beside(place):
+        five_beside(model)
+        return load(place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.Place, "load", load_beside)
+        predicted(model, x)
+    check(model, x)
+
+
+def test_weights_assigned_while_a_model_is_traced(monkeypatch):
+    x = normal(5, 16)
+    model, trace = dense_model(0), jit._Compiled._trace
+
+    def trace_beside(*args):
+        five_beside(model)
+        return trace(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jit._Compiled, "_trace", trace_beside)
+        predicted(model, x)
+    check(model, x)
+    check(dense_model(0), x)
 
 
 def test_a_folder_that_cannot_be_written(folder, monkeypatch):
@@ -277,17 +363,24 @@ def test_threads_find_and_set(folder):
     check(dense_model(0), x)
     model = dense_model(0)
     kernel, bias = model.get_weights()
-    products = x @ kernel
+    expected = expected_of(model, x)
+    largest = np.abs(expected).argmax()
 
     def work():
         for _ in range(10):
-            ratio = (model.predict_on_batch(x) - bias) / products
-            np.testing.assert_allclose(ratio, ratio.flat[0], rtol=1e-2)
+            result = model.predict_on_batch(x)
+            factor = np.round(result.flat[largest] / expected.flat[largest])
+            np.testing.assert_allclose(result, factor * expected, 1e-3, 1e-4)
 
-    in_threads_beside(
-        lambda n: model.set_weights([kernel * (1 + n % 3), bias]), work
-    )
-    assert list(folder.iterdir())
+    def multiply(n):
+        model.set_weights([kernel * (1 + n % 3), bias * (1 + n % 3)])
+
+    in_threads_beside(multiply, work)
+    check(model, x)
+    for n in range(3):
+        multiply(n)
+        check(model, x)
+    assert len(list(folder.iterdir())) == 3
 
 
 def test_deleted_files_are_still_read(folder):

@@ -64,6 +64,7 @@ class OpenVINOKerasTensor:
     _output = None
     _shape = None
     _parts = None
+    _digest = None  # of the value, for `fingerprint`
 
     def __init__(self, output):
         self._output = output
