@@ -3,6 +3,7 @@ import functools
 import gc
 import json
 import os
+import shutil
 import threading
 import weakref
 
@@ -964,6 +965,19 @@ def test_an_archive_replaces_nothing_else(tmp_path):
             archive.write_out(path)
         assert (path / file).read_text() == "mine"
         (path / file).unlink()
+    for config in ('{"mine": 1}', "[]", "{", '{"model_config_list": []}'):
+        path = tmp_path / "data"
+        path.mkdir(exist_ok=True)
+        np.savez(path / "train.npz", x=np.ones(3))
+        (path / "config.json").write_text(config)
+        with pytest.raises(FileExistsError, match="something else"):
+            archive.write_out(path)
+        assert (path / "config.json").read_text() == config
+        assert np.load(path / "train.npz")["x"].shape == (3,)
+    archive.write_out(tmp_path / "archive", verbose=False)
+    shutil.rmtree(tmp_path / "archive" / "serve")
+    with pytest.raises(FileExistsError, match="something else"):
+        archive.write_out(tmp_path / "archive")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(FileExistsError):
         archive.write_out(tmp_path / "file")

@@ -14,6 +14,10 @@ from keras.src.backend.openvino.dtypes import to_pairs
 from keras.src.backend.openvino.errors import reason
 
 
+class InferenceError(ValueError):
+    """A compiled model fails for its inputs."""
+
+
 class Executable:
     """A compiled model as a function of arrays.
 
@@ -49,8 +53,8 @@ class Executable:
         self._is_large = False
         self._idle = []
         self._lock = threading.Lock()
-        # The last attributes: operations outlive the model that calls them, and
-        # so does the memory that it was read from.
+        # Set last, as attributes are freed in the order in which they were set:
+        # `_compiled` calls the operations, and reads the memory, until it is.
         self._operations = operations
         self._memory = memory
 
@@ -84,7 +88,8 @@ class Executable:
             numbers, whose memory nobody else has.
 
         Raises:
-            ValueError: where the model fails for these inputs.
+            InferenceError: where the model fails for these inputs.
+            TooLarge: where an integer of them does not fit 32 bits.
         """
         arrays = list(map(_real, arrays))
         return self._outputs(
@@ -92,8 +97,9 @@ class Executable:
         )
 
     def _infer(self, arrays):
+        arrays = self._narrowed(arrays)
         request = self._take()
-        return self._run(request, request.infer, self._narrowed(arrays))
+        return self._run(request, request.infer, arrays)
 
     def start(self, arrays):
         """Starts to infer, as a call does.
@@ -107,7 +113,8 @@ class Executable:
         arrays = list(map(_real, arrays))
         if self._compiled is None:
             return lambda: self._outputs(arrays, ())
-        request, given = self._take(), self._narrowed(arrays)
+        given = self._narrowed(arrays)
+        request = self._take()
         try:
             request.start(given)
         except BaseException as error:
@@ -172,7 +179,12 @@ class Executable:
             self._busy += 1
             if self._idle:
                 return self._idle.pop()
-        return _Request(self._compiled)
+        try:
+            return _Request(self._compiled)
+        except BaseException:
+            with self._lock:
+                self._busy -= 1
+            raise
 
     def _give_back(self, request, is_large):
         with self._lock:
@@ -192,7 +204,7 @@ def _failure(arrays, error):
     if not isinstance(error, RuntimeError):
         return error
     shapes = [array.shape for array in arrays]
-    return ValueError(
+    return InferenceError(
         f"The compiled model fails for inputs of the shapes {shapes}: "
         f"{reason(error)}"
     )

@@ -417,9 +417,14 @@ class OpenvinoExportArchive:
         for name, variables in self._collections.items():
             keys = unique(v.path for v in variables)
             np.savez(folder / name, **dict(zip(keys, map(_array, variables))))
-        entries = [{"config": {"name": x, "base_path": x}} for x in models]
-        config = json.dumps({"model_config_list": entries}, indent=2)
+        config = json.dumps(_config(models), indent=2)
         (folder / "config.json").write_text(config)
+
+
+def _config(names):
+    """What `config.json` says of the models of these names."""
+    entries = [{"config": {"name": x, "base_path": x}} for x in names]
+    return {"model_config_list": entries}
 
 
 def _check_name(kind, name, taken):
@@ -448,21 +453,37 @@ def _array(variable):
     return array.astype("float32") if is_unknown else array
 
 
-# The files of an archive.
-_FILES = re.compile(r"config\.json|[\w-]+\.npz|[\w-]+/1/model\.(xml|bin)")
-
-
 def _check_replaceable(path):
-    is_archive = path.is_dir() and all(
-        _FILES.fullmatch(file.relative_to(path).as_posix())
-        for file in path.rglob("*")
-        if not file.is_dir()
-    )
-    if path.exists() and not is_archive:
+    is_empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not is_empty and not _is_archive(path):
         raise FileExistsError(
             f"Cannot write an archive to '{path}': it is there and has, or is, "
             "something else than an archive."
         )
+
+
+def _is_archive(path):
+    """Whether a folder is as `write_out` writes it, with nothing beside."""
+    try:
+        config = json.loads((path / "config.json").read_text())
+        entries = config["model_config_list"]
+        names = [entry["config"]["name"] for entry in entries]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    models = {f"{name}/1/model.xml" for name in names}
+    weights = {f"{name}/1/model.bin" for name in names}
+    files = {
+        file.relative_to(path).as_posix()
+        for file in path.rglob("*")
+        if not file.is_dir()
+    }
+    others = files - models - weights - {"config.json"}
+    return (
+        models
+        and models <= files
+        and config == _config(names)
+        and all(re.fullmatch(r"[\w-]+\.npz", file) for file in others)
+    )
 
 
 def _endpoint_text(endpoint):

@@ -26,6 +26,7 @@ from keras.src.backend.openvino.dtypes import NUMPY_NAMES
 from keras.src.backend.openvino.dtypes import from_pairs
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import own_array
+from keras.src.backend.openvino.executable import InferenceError
 from keras.src.backend.openvino.settings import LATENCY
 from keras.src.backend.openvino.settings import THROUGHPUT
 from keras.src.backend.openvino.settings import Target
@@ -126,9 +127,7 @@ class jit:
         self._note_crowd(variant.is_busy())
         try:
             return variant(call.arrays)
-        except graph.TooLarge:
-            raise
-        except ValueError:
+        except InferenceError:
             if not variant.is_open:
                 raise
         # With dims that are known the function itself says what is wrong.

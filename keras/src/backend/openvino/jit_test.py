@@ -10,6 +10,7 @@ import pytest
 
 from keras.src import backend
 from keras.src import ops
+from keras.src.backend.openvino import executable
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import jit as jit_module
 from keras.src.backend.openvino.executable import Executable
@@ -445,8 +446,8 @@ def test_arguments_that_fail_are_compiled_for_once(compiled, monkeypatch):
     f = jit(lambda x: x + 1.0)
     f(ones(2))
 
-    def fail(executable, tensors):
-        raise ValueError("inputs of any length fail")
+    def fail(*args):
+        raise executable.InferenceError("inputs of any length fail")
 
     monkeypatch.setattr(Executable, "_infer", fail)
     for size in [3] * 5 + [4] * 5:
@@ -457,6 +458,44 @@ def test_arguments_that_fail_are_compiled_for_once(compiled, monkeypatch):
         with pytest.raises(ValueError, match="of any length"):
             f(ones(size))
     assert len(f._retried) == jit_module.MAX_RETRIED
+
+
+def test_an_assignment_that_fails_runs_nothing_again(monkeypatch):
+    first, second = backend.Variable(0.0), backend.Variable(0.0)
+
+    @jit
+    def step(x):
+        second.assign_add(first.assign_add(1.0))
+        return x
+
+    step(ones(2))
+    assign = backend.Variable._direct_assign
+
+    def fail(variable, value):
+        if variable is second:
+            raise ValueError("it takes no value")
+        assign(variable, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend.Variable, "_direct_assign", fail)
+        with pytest.raises(ValueError, match="it takes no value"):
+            step(ones(2))
+    assert float(first) == 2
+
+
+def test_calls_that_are_refused_are_not_at_work(monkeypatch):
+    f = jit(lambda x: x[0] + 1)
+    f([np.array([1], "int64")])
+    (variant,) = f._variants
+    for call in (f, variant.start):
+        with pytest.raises(graph.TooLarge):
+            call([np.array([2**40], "int64")])
+        assert not variant.is_busy()
+    variant._executable._idle.clear()
+    monkeypatch.setattr(executable, "_Request", lambda compiled: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        f([np.array([1], "int64")])
+    assert not variant.is_busy()
 
 
 def test_calls_that_fail_leave_nothing():

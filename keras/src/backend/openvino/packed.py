@@ -33,8 +33,8 @@ from keras.src.backend.openvino.tensor import value_of
 _NUMBERS = ("int8", "uint8")
 _FLOATS = ("float32", "bfloat16")
 
-# Rows that have a scale of their own. The CPU plugin multiplies wrong with some
-# groups that are not powers of two, and with all below four.
+# The fewest rows that may share one scale. The CPU plugin multiplies wrong with
+# some groups of rows that are not powers of two, and with all below four.
 _SMALLEST_GROUP = 16
 
 # Sums of integers up to this are exact in float32, in any order.
@@ -101,7 +101,9 @@ def rows(x, indices):
     if x.dtype != "int8" or x.ndim != 2 or 0 in x.shape or x._node is None:
         return None
     weights = _taken_apart(graph.Source(x._node, x._index))
-    if weights.numbers.shape[1] % 2 or not _is_within(weights.numbers, -8, 8):
+    if weights is None or weights.numbers.shape[1] % 2:
+        return None
+    if not _is_within(weights.numbers, -8, 8):
         return None
     array = _nibbles(weights.numbers)
     stored = next((a for a in weights.stored if _has_bytes(a, array)), None)
@@ -391,7 +393,7 @@ def _as_stored(weights, ways):
     type = _type_of(numbers)
     for transposed in ways:
         array = numbers.T if transposed else numbers
-        if type.bitwidth == 8 and array.flags.carray:
+        if type.bitwidth == 8 and _is_in_order(array):
             return array, type, transposed
         if type.bitwidth == 4:
             array = _nibbles(array)
@@ -423,10 +425,14 @@ def _nibbles(numbers):
     return packed
 
 
+def _is_in_order(array):
+    return array.flags.c_contiguous and array.flags.aligned
+
+
 def _has_bytes(stored, array):
     return (
         stored.nbytes == array.nbytes
-        and stored.flags.carray
+        and _is_in_order(stored)
         and np.array_equal(stored.reshape(-1).view("uint8"), array)
     )
 

@@ -118,16 +118,25 @@ def _own(x):
 class Together:
     """The calls for the batches of a step, as one `jit.Started`.
 
+    Where one cannot be started, those before are dropped.
+
     Args:
-        calls: a list of `jit.Started`.
+        start: takes a batch, returns a `jit.Started`.
+        batches: an iterable of them.
         combine: makes the result of an iterator of theirs, each of which is
             waited for when it is taken.
     """
 
-    def __init__(self, calls, combine):
-        self.at_once = calls[0].at_once
-        self._calls = calls
+    def __init__(self, start, batches, combine):
+        self._calls = []
         self._combine = combine
+        try:
+            for batch in batches:
+                self._calls.append(start(batch))
+        except BaseException:
+            self.drop()
+            raise
+        self.at_once = self._calls[0].at_once
 
     def result(self):
         return self._combine(call.result() for call in self._calls)

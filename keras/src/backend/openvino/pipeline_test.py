@@ -16,6 +16,7 @@ from keras.src.backend.openvino import jit as jit_module
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.pipeline import MANY_STEPS
 from keras.src.backend.openvino.pipeline import Gathered
+from keras.src.backend.openvino.pipeline import Together
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDataset
 
 STEPS = 4 * MANY_STEPS
@@ -257,6 +258,51 @@ def test_threads_predict_many_batches_of_one_model():
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(16)))
+
+
+def test_what_was_started_is_dropped_where_the_next_is_not():
+    dropped = []
+
+    class Started:
+        at_once = 1
+
+        def drop(self):
+            dropped.append(self)
+
+    def start(batch):
+        if batch == 2:
+            raise KeyboardInterrupt
+        return Started()
+
+    with pytest.raises(KeyboardInterrupt):
+        Together(start, range(4), list)
+    assert len(dropped) == 2
+
+
+@pytest.mark.parametrize("method", ["predict", "evaluate"])
+def test_steps_of_several_batches_that_cannot_be_started(method, monkeypatch):
+    model = models.Sequential([layers.Input((3,)), layers.Dense(3)])
+    model.compile(loss="mse", steps_per_execution=2)
+    started, dropped = [], []
+    start, drop = jit.start, jit_module.Started.drop
+
+    def start_noted(self, *args, **kwargs):
+        if len(started) == 3:
+            raise KeyboardInterrupt
+        started.append(start(self, *args, **kwargs))
+        return started[-1]
+
+    def drop_noted(self):
+        dropped.append(self)
+        drop(self)
+
+    monkeypatch.setattr(jit, "start", start_noted)
+    monkeypatch.setattr(jit_module.Started, "drop", drop_noted)
+    x = np.ones((16 * 2 * MANY_STEPS, 3), "float32")
+    y = {} if method == "predict" else {"y": x}
+    with pytest.raises(KeyboardInterrupt):
+        getattr(model, method)(x, **y, batch_size=16, verbose=0)
+    assert set(map(id, started)) == set(map(id, dropped))
 
 
 @pytest.mark.parametrize("dims", [(2,), (300, 300)])

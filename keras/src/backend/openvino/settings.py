@@ -42,9 +42,17 @@ KERNELS_OF_MODEL = 64
 KERNELS_OF_PROCESS = 100
 
 
-@functools.cache
+_making_core = threading.Lock()
+
+
 def core():
     """The one `openvino.Core` of this process."""
+    with _making_core:
+        return _made_core()
+
+
+@functools.cache
+def _made_core():
     # oneDNN reads it from the environment, and once.
     os.environ.setdefault(
         "ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS_OF_PROCESS)

@@ -54,6 +54,29 @@ def test_the_cpu_is_there(name):
         assert float(ops.sin(0.0)) == 0
 
 
+def test_there_is_one_core_whoever_asks_first():
+    code = """
+import concurrent.futures, threading, time
+import openvino as ov
+from keras.src.backend.openvino import settings
+made = []
+class Core(ov.Core):
+    def __init__(self):
+        made.append(1)
+        time.sleep(0.1)
+        super().__init__()
+ov.Core = Core
+barrier = threading.Barrier(4)
+def ask(_):
+    barrier.wait()
+    return id(settings.core())
+with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    found = set(pool.map(ask, range(4)))
+print(len(found), len(made))
+"""
+    assert run(code).stdout.split() == ["1", "1"]
+
+
 def test_scopes_nest():
     with keras.device("auto"):
         with keras.device("hetero:cpu"):

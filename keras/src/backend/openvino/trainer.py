@@ -2,6 +2,7 @@ import contextlib
 import copy
 import functools
 import inspect
+import types
 
 from keras.src import backend
 from keras.src import callbacks as callbacks_module
@@ -92,7 +93,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
     def make_predict_function(self, force=False):
         if force or self._is_outdated(self.predict_function):
             take, step = _itself, self.predict_step
-            if _is_own(step):
+            if _is_own(self, "predict_step"):
                 # One model for all, whatever they come in.
                 take, step = _inputs, self._forward
             step = self._compiled(step)
@@ -104,8 +105,10 @@ class OpenVINOTrainer(base_trainer.Trainer):
                 return combine([step(take(batch)) for batch in batches])
 
             def start(batches, hint):
-                calls = [step.start(take(b), hint=hint) for b in batches]
-                return Together(calls, combine)
+                def start_one(batch):
+                    return step.start(take(batch), hint=hint)
+
+                return Together(start_one, batches, combine)
 
             if isinstance(step, jit):
                 predict_function.start = start
@@ -132,9 +135,9 @@ class OpenVINOTrainer(base_trainer.Trainer):
         What others write may ask for what `call` left on the model.
         """
         return (
-            _is_own(self.test_step)
-            and _is_own(self.compute_loss)
-            and _is_own(self.compute_metrics)
+            _is_own(self, "test_step")
+            and _is_own(self, "compute_loss")
+            and _is_own(self, "compute_metrics")
         )
 
     def _test_ahead(self, test_function):
@@ -151,8 +154,10 @@ class OpenVINOTrainer(base_trainer.Trainer):
                     logs = update(batch, *outputs)
                 return logs
 
-            calls = [forward.start(_inputs(b), hint=hint) for b in batches]
-            return Together(calls, updated)
+            def start_one(batch):
+                return forward.start(_inputs(batch), hint=hint)
+
+            return Together(start_one, batches, updated)
 
         return start
 
@@ -411,15 +416,10 @@ def _to_arrays(structure):
     )
 
 
-def _is_own(method):
-    """Whether a method of a model is the trainers', and nobody else's."""
-    function = getattr(method, "__func__", None)
-    return function in (
-        OpenVINOTrainer.predict_step,
-        OpenVINOTrainer.test_step,
-        base_trainer.Trainer.compute_loss,
-        base_trainer.Trainer.compute_metrics,
-    )
+def _is_own(model, name):
+    """Whether a method of a model is the trainer's, and nobody else's."""
+    own = types.MethodType(getattr(OpenVINOTrainer, name), model)
+    return getattr(model, name) == own
 
 
 def _first_step(epoch):

@@ -431,3 +431,16 @@ def test_what_the_bridge_of_kerashub_calls():
     assert symbols["n"][0].dtype == "int32"
     assert model._unpack_singleton([1]) == 1
     assert model._unpack_singleton([1, 2]) == [1, 2]
+
+
+def test_a_step_of_another_model_is_its_own():
+    model, other = (
+        models.Sequential([layers.Input((3,)), layers.Dense(2)])
+        for _ in range(2)
+    )
+    other.set_weights([2 * w for w in other.get_weights()])
+    expected = other.predict(ones(2, 3), verbose=0)
+    model.predict_step = other.predict_step
+    np.testing.assert_array_equal(
+        model.predict(ones(2, 3), verbose=0), expected
+    )
