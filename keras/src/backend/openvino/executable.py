@@ -53,8 +53,8 @@ class Executable:
         self._is_large = False
         self._idle = []
         self._lock = threading.Lock()
-        # Set last, as attributes are freed in the order in which they were set:
-        # `_compiled` calls the operations, and reads the memory, until it is.
+        # Set last so that they are freed after `_compiled`, which calls the
+        # operations and reads the memory.
         self._operations = operations
         self._memory = memory
 

@@ -377,7 +377,8 @@ class OpenvinoExportArchive:
             verbose: whether to say where it is, and which endpoints it has.
 
         Raises:
-            FileExistsError: where something else than an archive is.
+            FileExistsError: where something else than an archive is, or one
+                that somebody changed.
             NotImplementedError: where an endpoint assigns variables, or
                 computes what OpenVINO has no operation for.
             ValueError: where no endpoint was added, and for other options.

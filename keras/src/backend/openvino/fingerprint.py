@@ -9,7 +9,7 @@ KerasHub, as those are; what others do may depend on anything.
 import contextlib
 import functools
 import hashlib
-import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import sys
@@ -18,26 +18,18 @@ import types
 import typing
 
 import numpy as np
+import openvino as ov
 
 from keras.src.backend import config
 from keras.src.backend.common import KerasVariable
+from keras.src.backend.common.keras_tensor import KerasTensor
 from keras.src.backend.openvino.dtypes import for_runtime
+from keras.src.backend.openvino.layer import OpenvinoLayer
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import value_of
+from keras.src.version import __version__
 
 _PACKAGES = ("keras", "keras_hub", "numpy", "openvino", "optree")
-
-# What keeps account of a layer or a graph and is not asked while it computes.
-_ACCOUNTS = frozenset(
-    ("_tracker", "tracker", "_lock", "_last_change", "build", "quantize")
-    + ("_inbound_nodes", "_outbound_nodes", "_nodes", "_call_signature")
-    + ("_auto_config", "_losses", "_loss_ids", "_losses_override", "_metrics")
-    + ("predict_function", "test_function", "train_function", "history")
-    + ("stop_predicting", "stop_evaluating", "stop_training", "optimizer")
-    + ("_compile_config", "_compile_metrics", "_compile_loss", "_loss_tracker")
-    + ("loss", "_eval_epoch_iterator", "_keras_history", "_called")
-    + ("_jit_compile", "_dropout_mask", "_recurrent_dropout_mask")
-)
 
 
 class Unknown(Exception):
@@ -109,7 +101,7 @@ class Fingerprint:
         elif isinstance(x, dict):
             self._add_items(kind, x)
         elif isinstance(x, (type, types.FunctionType, types.BuiltinMethodType)):
-            self._add_plain(_name(x))
+            self._add_plain((_name(x), *_codes_of(x)))
         elif isinstance(x, types.ModuleType):
             self._add_plain(_module_name(x))
         elif isinstance(x, types.MethodType):
@@ -143,7 +135,7 @@ class Fingerprint:
         if kind not in self._known:
             self._known.add(kind)
             for base in kind.__mro__[:-1]:
-                self._add_plain((_name(base), *_methods(base)))
+                self._add_plain((_name(base), *_attributes(base)))
 
     def _add_items(self, kind, items):
         # Most are plain, and added at once.
@@ -166,7 +158,8 @@ class Fingerprint:
         if state is None:
             raise Unknown(kind)
         state = state.copy()
-        state = {k: v for k, v in state.items() if k not in _ACCOUNTS}
+        accounts = _accounts_of(x)
+        state = {k: v for k, v in state.items() if k not in accounts}
         state["items of it"] = items
         self._add_items(kind, state)
 
@@ -213,34 +206,56 @@ def _module_name(module):
     return module.__name__
 
 
-def _methods(kind):
-    """The functions of a class, by where their code stands.
+def _accounts_of(x):
+    """The attributes of an object that no forward pass reads."""
+    # Both are built on the backend.
+    from keras.src.ops.operation import Operation
+    from keras.src.utils.tracking import TrackedList
+
+    if isinstance(x, Operation):
+        return getattr(x, "_accounts", OpenvinoLayer._accounts)
+    if isinstance(x, KerasTensor):
+        return ("_keras_history",)
+    return ("tracker",) if isinstance(x, TrackedList) else ()
+
+
+def _attributes(kind):
+    """The attributes of a class, by their code and values.
 
     Raises:
-        Unknown: where one of them, or one that it wraps, is of no package.
+        Unknown: where a function, or one that it refers to, is of no package,
+            and for values of other classes.
     """
     for name, value in vars(kind).items():
-        for function in _functions_of(value):
-            yield from ((name, *place) for place in _places_of(function))
+        if name in _OF_CLASSES:
+            continue
+        for part in _parts_of(value):
+            if isinstance(part, types.FunctionType):
+                yield from ((name, *code) for code in _codes_of(part))
+            elif not isinstance(part, _BUILT_IN):
+                yield name, _told(part)
 
 
-def _functions_of(value):
-    """The functions that an attribute of a class calls."""
+# Attributes of classes that no forward pass reads.
+_OF_CLASSES = frozenset(
+    ("__doc__", "__annotations__", "__orig_bases__", "__parameters__")
+    + ("_abc_impl", "_api_export_path", "_api_export_symbol_id")
+)
+
+
+def _parts_of(value):
+    """The functions that an attribute of a class calls, or its value."""
     if isinstance(value, property):
         return value.fget, value.fset
     if isinstance(value, (classmethod, staticmethod)):
         return (value.__func__,)
     if isinstance(value, functools.cached_property):
         return (value.func,)
-    if hasattr(value, "__get__") and not isinstance(value, _CODE):
-        raise Unknown(value)
     return (value,)
 
 
-# What has no Python code of its own, or is a function.
-_CODE = (
-    type,
-    types.FunctionType,
+# Descriptors and functions that have no code in Python.
+_BUILT_IN = (
     types.BuiltinFunctionType,
     types.ClassMethodDescriptorType,
     types.GetSetDescriptorType,
@@ -250,8 +265,33 @@ _CODE = (
 )
 
 
-def _places_of(function):
-    """Where a function's code stands, and that of functions it refers to."""
+def _told(x):
+    """A value of a class or a function, as what each process writes alike.
+
+    Raises:
+        Unknown: for what is neither plain nor made of plain values.
+    """
+    kind = x.__class__
+    if kind in _PLAIN or kind is object:
+        return repr(x) if kind in _PLAIN else "an object"
+    if kind in (tuple, list):
+        return kind.__name__, [*map(_told, x)]
+    if kind in (set, frozenset):
+        return kind.__name__, sorted(map(repr, map(_told, x)))
+    if kind is dict:
+        return "dict", [(_told(k), _told(v)) for k, v in x.items()]
+    if kind is types.CodeType:
+        return _instructions(x)
+    if isinstance(x, type):
+        return _name(x)
+    raise Unknown(x)
+
+
+def _codes_of(function):
+    """What a function does, and what the functions do that it refers to.
+
+    Those that it finds by their names in its module are not among them.
+    """
     waiting, seen = [function], set()
     while waiting:
         function = waiting.pop()
@@ -264,17 +304,34 @@ def _places_of(function):
         # Tests stand beside what they test.
         if root is None or file.endswith("_test.py"):
             raise Unknown(function)
-        yield file.removeprefix(root), code.co_firstlineno, code.co_qualname
+        named = function.__kwdefaults__ or {}
+        defaults = [*(function.__defaults__ or ()), *named.values()]
+        functions = [x for x in defaults if isinstance(x, types.FunctionType)]
+        values = [
+            "a function" if isinstance(x, types.FunctionType) else _told(x)
+            for x in defaults
+        ]
+        place = file.removeprefix(root), code.co_qualname
+        yield *place, _instructions(code), [*named], values
+        waiting += functions
         for cell in function.__closure__ or ():
             with contextlib.suppress(ValueError):  # it is empty yet
                 waiting.append(cell.cell_contents)
 
 
+@functools.lru_cache(2**14)
+def _instructions(code):
+    """A digest of what a code object does, wherever it stands."""
+    names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
+    constants = [*map(_told, code.co_consts)]
+    told = code.co_flags, code.co_code, names, constants
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
 @functools.cache
 def _roots():
     """The folders of the packages, of this one, and of Python's own modules."""
-    modules = [sys.modules.get(name) for name in _PACKAGES]
-    folders = [path for m in modules if m for path in m.__path__]
+    folders = [folder for name in _PACKAGES for folder in _folders(name)]
     folders += [str(pathlib.Path(__file__).parents[3])]
     folders.append(sysconfig.get_path("stdlib"))
     return [os.path.join(folder, "") for folder in folders]
@@ -290,18 +347,38 @@ def _settings():
     )
 
 
+def _folders(package):
+    """Where a package is installed, imported or not."""
+    spec = importlib.util.find_spec(package)
+    return [] if spec is None else spec.submodule_search_locations
+
+
 @functools.cache
 def _installed():
-    """The versions of what is installed, and this backend as it is."""
+    """The versions of what is installed, and this backend as it is.
+
+    Of Keras and KerasHub also when each file was written, as somebody may have
+    edited one. To ask for that takes some 20 ms, once in a process.
+    """
     code = hashlib.sha256()
     for file in sorted(pathlib.Path(__file__).parent.rglob("*.py")):
         code.update(file.read_bytes())
-    names = "keras", "keras-hub", "numpy", "openvino"
-    return (*map(_version, names), sys.version, code.hexdigest())
+    for package in ("keras", "keras_hub"):
+        for folder in _folders(package):
+            code.update(repr(sorted(_files(folder))).encode())
+    versions = __version__, np.__version__, ov.__version__, sys.version
+    return (*versions, code.hexdigest())
 
 
-def _version(name):
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _files(root):
+    """The path, time and bytes of each module in a folder."""
+    waiting = [root]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.name.endswith(".py"):
+                    stat = entry.stat()
+                    path = os.path.relpath(entry.path, root)
+                    yield path, stat.st_mtime_ns, stat.st_size
+                elif entry.is_dir() and entry.name != "__pycache__":
+                    waiting.append(entry.path)

@@ -1,4 +1,5 @@
 import functools
+import importlib.util
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 
 import keras
 from keras.src import layers
+from keras.src.backend.openvino import fingerprint
 from keras.src.backend.openvino.fingerprint import Fingerprint
 from keras.src.backend.openvino.fingerprint import Unknown
 from keras.src.utils import traceback_utils
@@ -107,6 +109,7 @@ def attribute(layer, name, value):
         attribute("norm", "epsilon", 0.1),
         attribute("norm", "trainable", False),
         attribute("relu", "max_value", 1.0),
+        attribute("relu", "loss", 1.0),  # it is no model
         attribute("dense", "activation", keras.activations.relu),
         attribute("dense", "activation", None),
         attribute("dense", "use_bias", False),
@@ -132,7 +135,7 @@ def test_the_graph_counts():
     )
 
 
-def test_settings_and_arguments_count(monkeypatch):
+def test_settings_and_arguments_count():
     model = model_of()
     found = {digest(model), digest(model, 1), digest(model, True, "a")}
     found |= {digest(model, ["a", None]), digest(model, ["a"], None)}
@@ -231,6 +234,118 @@ def test_a_method_of_another_class_counts(monkeypatch):
     before = digest(model)
     monkeypatch.setattr(layers.ReLU, "call", layers.Identity.call)
     assert digest(model) != before
+
+
+def test_the_code_of_methods_counts(monkeypatch):
+    def call(self, inputs, training=None):
+        return inputs
+
+    model = model_of()
+    found = {digest(model)}
+    call = call.__code__
+    # As an edited file has it: another body in the same place.
+    before = layers.Dense.call.__code__
+    place = {
+        name: getattr(before, name)
+        for name in ("co_filename", "co_firstlineno", "co_qualname", "co_name")
+    }
+    monkeypatch.setattr(layers.Dense.call, "__code__", call.replace(**place))
+    found.add(digest(model))
+    monkeypatch.setattr(layers.Dense.call, "__defaults__", (True,))
+    found.add(digest(model))
+    monkeypatch.setattr(layers.Dense.call, "__kwdefaults__", {"training": 1})
+    found.add(digest(model))
+    assert len(found) == 4
+
+
+def test_the_code_of_functions_counts(monkeypatch):
+    function = keras.activations.hard_sigmoid
+    model = model_of(layers.Activation(function))
+    found = {digest(model)}
+    monkeypatch.setattr(function, "__defaults__", (1,))
+    found.add(digest(model))
+    code = function.__code__
+    names = tuple("relu" if x == "hard_sigmoid" else x for x in code.co_names)
+    assert names != code.co_names
+    monkeypatch.setattr(function, "__code__", code.replace(co_names=names))
+    found.add(digest(model))
+    assert len(found) == 3
+
+
+def test_code_within_code_counts():
+    def function(x, factor):
+        return [y * factor + (1, 2.0)[0] for y in x if y in {"a", "b"}]
+
+    code = function.__code__
+    (inner,) = [x for x in code.co_consts if hasattr(x, "co_code")]
+    found = {fingerprint._instructions(code)}
+    for name, value in ("co_names", ("other",)), ("co_consts", (3,)):
+        changed = inner.replace(**{name: value})
+        constants = [changed if x is inner else x for x in code.co_consts]
+        changed = code.replace(co_consts=tuple(constants))
+        found.add(fingerprint._instructions(changed))
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("kind", [layers.ReLU, layers.Layer])
+@pytest.mark.parametrize("value", [2.0, "a", [1, (2, None)], {"a": {1}}])
+def test_attributes_of_classes_count(kind, value, monkeypatch):
+    model = model_of()
+    before = digest(model)
+    monkeypatch.setattr(kind, "factor", value, raising=False)
+    assert digest(model) != before
+
+
+@pytest.mark.parametrize("value", [np.ones(2), [np.ones(2)], Own])
+def test_other_attributes_of_classes_are_unknown(value, monkeypatch):
+    model = model_of()
+    monkeypatch.setattr(layers.ReLU, "factor", value, raising=False)
+    with pytest.raises(Unknown):
+        digest(model)
+
+
+def test_files_of_keras_count(tmp_path, monkeypatch):
+    def found():
+        fingerprint._installed.cache_clear()
+        return fingerprint._installed()
+
+    before = found()
+    folders = fingerprint._folders
+    monkeypatch.setattr(
+        fingerprint, "_folders", lambda name: [*folders(name), str(tmp_path)]
+    )
+    file = tmp_path / "layers" / "dense.py"
+    file.parent.mkdir()
+    states = [before]
+    for text in ("a = 1", "a = 10"):
+        file.write_text(text)
+        states.append(found())
+        assert found() == states[-1]
+    os.utime(file, (1, 1))
+    states.append(found())
+    assert len(set(states)) == 4
+    monkeypatch.undo()
+    assert found() == before
+
+
+HUB = """
+first = Fingerprint(model.predict_step).digest
+import keras_hub
+assert Fingerprint(model.predict_step).digest == first
+x = keras.Input((3, 8))
+y = keras_hub.layers.TransformerEncoder(8, 2)(x)
+print(Fingerprint(keras.Model(x, y).predict_step).digest)
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("keras_hub") is None, reason="needs KerasHub"
+)
+def test_kerashub_may_be_imported_later():
+    result = subprocess.run(
+        [sys.executable, "-c", MODEL + HUB], stdout=subprocess.PIPE, check=True
+    )
+    assert len(result.stdout.strip()) == 64
 
 
 def test_variables_of_ones_own_are_unknown():

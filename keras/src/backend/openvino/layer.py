@@ -12,14 +12,6 @@ def latest_change():
     return _latest[0]
 
 
-# What a model sets as it runs, which does not change what it computes.
-_RUN_STATE = frozenset(
-    ("predict_function", "test_function", "train_function", "history")
-    + ("stop_predicting", "stop_evaluating", "stop_training")
-    + ("_eval_epoch_iterator",)
-)
-
-
 class OpenvinoLayer:
     """The base of layers on this backend.
 
@@ -31,11 +23,23 @@ class OpenvinoLayer:
 
     _last_change = 0
 
+    # What is set as it runs, and does not change what it computes.
+    _run_state = frozenset()
+
+    # Bookkeeping that no forward pass of Keras's own layers reads.
+    _accounts = frozenset(
+        ("_lock", "_auto_config", "_inbound_nodes", "_outbound_nodes", "_nodes")
+        + ("_tracker", "_last_change", "_called", "_call_signature")
+        + ("_losses", "_loss_ids", "_losses_override", "_metrics")
+        + ("_dropout_mask", "_recurrent_dropout_mask", "build", "quantize")
+    )
+
     def __setattr__(self, name, value):
         is_new = not _is_same(self.__dict__.get(name, self), value)
         super().__setattr__(name, value)
         # Of a property, the attribute that it sets is in `__dict__`.
-        if is_new and name in self.__dict__ and name not in _RUN_STATE:
+        is_kept = name in self.__dict__ and name not in self._run_state
+        if is_new and is_kept:
             self._note_change()
 
     def __delattr__(self, name):

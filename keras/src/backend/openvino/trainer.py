@@ -10,6 +10,7 @@ from keras.src import tree
 from keras.src.backend.openvino.jit import Started
 from keras.src.backend.openvino.jit import assigning
 from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.layer import OpenvinoLayer
 from keras.src.backend.openvino.layer import latest_change
 from keras.src.backend.openvino.pipeline import Epoch
 from keras.src.backend.openvino.pipeline import Gathered
@@ -47,6 +48,15 @@ _OTHER_FORMATS = {
 
 class OpenVINOTrainer(base_trainer.Trainer):
     """`predict` and `evaluate` as compiled models of one step each."""
+
+    _run_state = frozenset(
+        ("predict_function", "test_function", "train_function", "history")
+        + ("stop_predicting", "stop_evaluating", "stop_training")
+        + ("_eval_epoch_iterator",)
+    )
+    _accounts = OpenvinoLayer._accounts | _run_state
+    _accounts |= {"optimizer", "loss", "_loss_tracker", "_compile_config"}
+    _accounts |= {"_compile_loss", "_compile_metrics", "_jit_compile"}
 
     def __init__(self):
         super().__init__()
