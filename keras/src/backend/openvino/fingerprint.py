@@ -272,8 +272,10 @@ def _told(x):
         Unknown: for what is neither plain nor made of plain values.
     """
     kind = x.__class__
-    if kind in _PLAIN or kind is object:
-        return repr(x) if kind in _PLAIN else "an object"
+    if kind in _PLAIN:
+        return repr(x)
+    if kind is object:
+        return "an object"  # it is asked which one it is, and has no state
     if kind in (tuple, list):
         return kind.__name__, [*map(_told, x)]
     if kind in (set, frozenset):
@@ -324,7 +326,9 @@ def _instructions(code):
     """A digest of what a code object does, wherever it stands."""
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
     constants = [*map(_told, code.co_consts)]
-    told = code.co_flags, code.co_code, names, constants
+    counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
+    steps = code.co_flags, code.co_code, code.co_exceptiontable
+    told = counts, steps, names, constants
     return hashlib.sha256(repr(told).encode()).hexdigest()
 
 

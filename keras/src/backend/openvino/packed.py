@@ -33,8 +33,8 @@ from keras.src.backend.openvino.tensor import value_of
 _NUMBERS = ("int8", "uint8")
 _FLOATS = ("float32", "bfloat16")
 
-# The fewest rows that share one scale. The CPU plugin multiplies wrong with some
-# groups of rows that are not powers of two, and with all below four.
+# The fewest rows that share one scale. The CPU plugin multiplies wrong with
+# some groups of rows that are not powers of two, and with all below four.
 _SMALLEST_GROUP = 16
 
 # Sums of integers up to this are exact in float32, in any order.

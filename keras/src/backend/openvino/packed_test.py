@@ -10,6 +10,7 @@ from keras.src import models
 from keras.src import ops
 from keras.src import quantizers
 from keras.src import saving
+from keras.src.backend.openvino import packed
 from keras.src.backend.openvino.tensor import value_of
 from keras.src.backend.openvino.testing import check
 from keras.src.backend.openvino.testing import compiled_models
@@ -421,6 +422,15 @@ def test_compiled_models_hold_packed_weights(monkeypatch):
     model.predict(x, verbose=0)
     gc.collect()
     assert stored() is None
+
+
+def test_weights_that_nobody_may_write_are_shared():
+    array = np.arange(64, dtype="int8")
+    array.flags.writeable = False
+    numbers = nibbles(array).reshape(32, 4).astype("int8")
+    weights = packed._Weights(numbers, np.zeros((1, 1)), (), (array,))
+    stored, type, transposed = packed._as_stored(weights, (False,))
+    assert stored is array and type == ov.Type.i4 and not transposed
 
 
 @pytest.mark.parametrize("name", ["int8", "int4", "int4 in groups"])
