@@ -583,7 +583,7 @@ def _eager_while(carry, cond, step, values, maximum_iterations):
     """
     recorders = recording.state.recorders
     iteration = 0
-    while recorders or not _any_symbolic(values):
+    while True:
         proceed = maximum_iterations is None or iteration < maximum_iterations
         proceed = convert_to_tensor(proceed and cond(*values))
         if is_symbolic(proceed) and recorders:
@@ -600,9 +600,10 @@ def _eager_while(carry, cond, step, values, maximum_iterations):
             if iteration == 0:
                 carry.settle(step, values)
             return values
+        if _any_symbolic(values) and not recorders:
+            return None
         values = step(values) if iteration else carry.first(step, values)
         iteration += 1
-    return None
 
 
 def _traced_while(cond, step, initial, maximum_iterations):

@@ -32,6 +32,37 @@ def test_while_loop_tests_first_and_uses_tensors_from_outside(steps):
     check(f, [X, np.array(steps, "int32")], [steps, y])
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_loops_that_take_no_step(dynamic):
+    """Whether that is known in the trace, to OpenVINO, or as they run."""
+    n = np.array(0, "int32")
+
+    def doubled(i, y):
+        return i + 1, y * 2
+
+    conditions = [
+        lambda x, n: lambda i, y: i < 0,
+        lambda x, n: lambda i, y: ops.zeros_like(x)[0] > 1,
+        lambda x, n: lambda i, y: ops.shape(x)[0] < i,
+        lambda x, n: lambda i, y: i < n,
+        lambda x, n: lambda i, y: ops.sum(y) < n,
+    ]
+    for condition in conditions:
+        check(
+            lambda x, n: ops.while_loop(condition(x, n), doubled, (0, x)),
+            [X, n],
+            [0, X],
+            dynamic=dynamic,
+        )
+    for upper in (lambda n: 0, lambda n: -1, lambda n: n):
+        check(
+            lambda x, n: ops.fori_loop(0, upper(n), lambda i, y: y * 2, x) + 1,
+            [X, n],
+            [X + 1],
+            dynamic=dynamic,
+        )
+
+
 def test_while_loop_with_maximum_iterations():
     def f(x, n):
         return ops.while_loop(
