@@ -44,26 +44,32 @@ def _keep_weights_apart(models):
     for model in models:
         own = {}
         for node in model.get_ordered_ops():
-            for port in node.inputs()[:2] if _way(node) else ():
+            for port in node.inputs()[:2] if _is_product(node) else ():
                 source = port.get_source_output()
                 weights = rewriting.constant_of(source)
                 if weights is None or not _has_other_order(weights):
                     continue
-                key, way = rewriting.address(weights), _way(node, port)
-                if first.setdefault(key, way) == way:
+                key = rewriting.address(weights)
+                layout = _layout_of_weights(node, port)
+                if first.setdefault(key, layout) == layout:
                     continue
-                if (key, way) not in own:
-                    own[key, way] = rewriting.with_own_constant(source)
-                port.replace_source_output(own[key, way])
+                if (key, layout) not in own:
+                    own[key, layout] = rewriting.with_own_constant(source)
+                port.replace_source_output(own[key, layout])
 
 
-def _way(node, port=None):
-    """What a node does to the weights at a port; `None` for other nodes."""
-    type, index = node.get_type_name(), port.get_index() if port else 0
+def _is_product(node):
+    type = node.get_type_name()
+    return type == "MatMul" or "Convolution" in type
+
+
+def _layout_of_weights(node, port):
+    """How a product wants the weights at a port."""
+    type, index = node.get_type_name(), port.get_index()
     if type == "MatMul":
         flag = ("transpose_a", "transpose_b")[index]
         return type, index, node.get_attributes()[flag]
-    return (type, index) if "Convolution" in type else None
+    return type, index
 
 
 def _has_other_order(constant):
@@ -94,24 +100,28 @@ def _keep_slices(models):
 class _Chain(typing.NamedTuple):
     """What sums and products with constants make: `scale * x + offset`.
 
-    Both are arrays of float64.
+    Attributes:
+        scale, offset: arrays of float64.
+        weights: where `x` is a product or a convolution, those of its inputs
+            that are constants, as `openvino.Output`s.
     """
 
     scale: np.ndarray = np.float64(1)
     offset: np.ndarray = np.float64(0)
+    weights: tuple = ()
 
     def then(self, step):
         """The chain with one more `_Step`."""
-        scale, offset = self
+        scale, offset, weights = self
         value = step.constant.astype("float64")
         if step.type == "Multiply":
-            return _Chain(scale * value, offset * value)
+            return _Chain(scale * value, offset * value, weights)
         if step.type == "Divide":
-            return _Chain(scale / value, offset / value)
+            return _Chain(scale / value, offset / value, weights)
         if step.type == "Add":
-            return _Chain(scale, offset + value)
+            return _Chain(scale, offset + value, weights)
         sign = -1 if step.is_reflected else 1
-        return _Chain(sign * scale, sign * (offset - value))
+        return _Chain(sign * scale, sign * (offset - value), weights)
 
 
 class _Step(typing.NamedTuple):
@@ -119,13 +129,14 @@ class _Step(typing.NamedTuple):
 
     Attributes:
         type: `"Add"`, `"Subtract"`, `"Multiply"` or `"Divide"`.
-        source: the `openvino.Output` that is no constant.
+        port: the `openvino.Input` that takes what is no constant, as it was
+            before it was moved.
         constant: an array, which may share the memory of weights.
         is_reflected: whether the constant is the first operand.
     """
 
     type: str
-    source: typing.Any
+    port: typing.Any
     constant: np.ndarray
     is_reflected: bool
 
@@ -134,28 +145,26 @@ def _keep_constants_apart(models):
     """Rounds between sums and products whose constants undo each other.
 
     OpenVINO makes one of several in a row, so that `x + 1e8 - 1e8` would be
-    `x`, and `x * 1e20 * 1e20` of 0 be NaN. Those that lose nothing by it, as
-    biases and normalizations, are left to it.
+    `x`, and `x * 1e20 * 1e20` of 0 be NaN, also where reshapes and the like
+    that it leaves out are between them. Factors behind a product of matrices
+    or a convolution it multiplies with the weights. Those that lose nothing by
+    it, as biases and normalizations, are left to it.
     """
-    steps, chains = {}, {}
+    chains = {}  # by the name of the node at the end
     for node in _nodes(models):
         step = _step(node)
         if step is None:
+            if _is_product(node):
+                chains[node.get_name()] = _Chain(weights=_weights(node))
             continue
-        steps[node.get_name()] = step
-        before = step.source.get_node()
-        name = before.get_name()
-        if name not in steps:
-            continue
+        before = step.port.get_source_output().get_node()
+        chain = chains.get(before.get_name(), _Chain())
         with np.errstate(all="ignore"):
-            chain = chains.get(name) or _Chain().then(steps[name])
-            longer = chain.then(step)
-            is_changed = _is_changed(step, chain, longer)
-        if is_changed:
-            port = node.input(int(step.is_reflected))
-            port.replace_source_output(_rounded(before))
-        else:
-            chains[node.get_name()] = longer
+            longer = _joined(chain, step)
+            if _gives_other_numbers(step, chain, longer):
+                step.port.replace_source_output(_rounded(before))
+                longer = _Chain().then(step)
+        chains[node.get_name()] = longer
 
 
 def _step(node):
@@ -163,23 +172,59 @@ def _step(node):
     type = node.get_type_name()
     if type not in _STEPS or not node.get_element_type().is_real():
         return None
-    inputs = node.input_values()
     if type == "Negative":
-        return _Step("Multiply", inputs[0], np.float64(-1), False)
-    constants = list(map(rewriting.constant_of, inputs))
+        port = _before(node.input(0), _MOVES)
+        return _Step("Multiply", port, np.float64(-1), False)
+    constants = list(map(_constant, node.inputs()))
     is_reflected = constants[0] is not None
     has_two = is_reflected and constants[1] is not None
     if not any(constants) or has_two or (is_reflected and type == "Divide"):
         return None
+    port = _before(node.input(int(is_reflected)), _MOVES)
     constant = constants[not is_reflected]
     value = to_array(constant.get_tensor_view())
-    return _Step(type, inputs[is_reflected], value, is_reflected)
+    return _Step(type, port, value, is_reflected)
 
 
 _STEPS = ("Add", "Divide", "Multiply", "Negative", "Subtract")
 
+# What OpenVINO leaves out where it changes nothing.
+_MOVES = (
+    "Broadcast",
+    "Gather",
+    "Pad",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "StridedSlice",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+)
 
-def _is_changed(step, chain, longer):
+
+def _before(port, types):
+    """The input that takes what nodes of some types hand on to a port."""
+    node = port.get_source_output().get_node()
+    while node.get_type_name() in types:
+        port = node.input(0)
+        node = port.get_source_output().get_node()
+    return port
+
+
+def _constant(port):
+    source = _before(port, ("Broadcast",)).get_source_output()
+    return rewriting.constant_of(source)
+
+
+def _joined(chain, step):
+    try:
+        return chain.then(step)
+    except ValueError:  # moved to other places, it is not joined
+        return _Chain(weights=chain.weights).then(step)
+
+
+def _gives_other_numbers(step, chain, longer):
     """Whether a step that is joined with those before gives other numbers.
 
     Args:
@@ -187,9 +232,7 @@ def _is_changed(step, chain, longer):
         chain, longer: the `_Chain` before and with it.
     """
     if step.type in ("Add", "Subtract"):
-        # One channel of many in which biases nearly cancel is no reason.
-        before, after = np.abs(chain.offset), np.abs(longer.offset)
-        return np.all(after < before / 16) or np.any(after < before * 2.0**-20)
+        return _is_cancelled(chain, longer)
     largest, smallest = _FLOAT32.max, _FLOAT32.tiny
     before, after = np.abs(chain.scale), np.abs(longer.scale)
     is_lost = (after != 0) & ((after > largest) | (after < smallest))
@@ -198,19 +241,89 @@ def _is_changed(step, chain, longer):
         or np.any((before > 2.0**64) & (after < np.sqrt(before)))
         or np.any((before < 2.0**-64) & (after > np.sqrt(before)))
         or np.any(np.abs(longer.offset) > largest)
+        or (longer.weights and _spoils_weights(after, longer.weights))
     )
 
 
 _FLOAT32 = np.finfo(np.float32)
 
 
+def _is_cancelled(chain, longer):
+    """Whether a sum takes away what was added before, and rounded numbers.
+
+    Biases and means of some of many channels nearly cancel by chance. That is
+    a reason to keep them apart only where nothing remains, or where numbers
+    about 1 lost 6 bits to the first sum.
+    """
+    before, after = np.abs(chain.offset), np.abs(longer.offset)
+    remaining = np.maximum(after, np.abs(longer.scale))
+    return (
+        np.all(after < before / 16)
+        or np.any(after < before * 2.0**-20)
+        or np.any(remaining < before / 64)
+    )
+
+
+def _spoils_weights(scale, weights):
+    """Whether weights times a scale are beyond what float32 holds.
+
+    Args:
+        scale: an array of float64, not negative.
+        weights: a sequence of `openvino.Output`s.
+    """
+    scale = scale[scale != 0]
+    if (scale == 1).all():
+        return False
+    low, high = scale.min(), scale.max()
+    ranges = [(1, 1), *map(_range, weights)]
+    is_held = all(
+        _FLOAT32.tiny <= low * smallest and high * largest <= _FLOAT32.max
+        for smallest, largest in ranges
+    )
+    return not is_held  # with a NaN too
+
+
+def _weights(node):
+    """The inputs of a product or a convolution that are constants."""
+    sources = [
+        _before(port, ("Reshape", "Transpose")).get_source_output()
+        for port in node.inputs()[:2]
+    ]
+    return tuple(
+        source
+        for source in sources
+        if rewriting.constant_of(source) or _has_few_bits(source)
+    )
+
+
+def _range(weights):
+    """The least absolute value of weights that counts, and the greatest."""
+    if _has_few_bits(weights):
+        smallest, largest = _range(weights.get_node().input_value(1))
+        return smallest, largest * 256
+    constant = rewriting.constant_of(weights)
+    values = to_array(constant.get_tensor_view()).reshape(-1)
+    # Parts that stay in the processor's cache: that is twice as fast.
+    parts = np.array_split(values, values.size // 2**15 + 1)
+    smallest, largest = zip(*map(_range_of_values, parts))
+    return min(smallest), max(largest)
+
+
+def _range_of_values(values):
+    values = np.abs(values.astype("float32", copy=False))
+    if not values.min(initial=np.inf) >= _FLOAT32.tiny:
+        # The others are zeros in compiled models.
+        values = values[values >= _FLOAT32.tiny]
+    return values.min(initial=np.inf), values.max(initial=0)
+
+
 def _rounded(node):
     """What a node gives, which OpenVINO fuses with nothing behind it.
 
-    Halves, which are computed in float32, are rounded.
+    Halves, which are computed in float32, are rounded, but for products.
     """
     x = node.output(0)
-    if graph.is_half(x):
+    if graph.is_half(x) and not _is_product(node):
         return graph.built_in_float32(
             node.get_type_name(), node.input_values(), {}, x.element_type
         ).output(0)
@@ -305,13 +418,13 @@ def _reshape(node, x, shape):
 
     The CPU plugin crashes otherwise.
     """
-    if rewriting.integers(shape) != [] or not _is_product(x):
+    if rewriting.integers(shape) != [] or not _is_of_product(x):
         return None
     axes = rewriting.integer_constant(range(len(x.partial_shape)))
     return rewriting.squeezed(x, axes)
 
 
-def _is_product(x):
+def _is_of_product(x):
     node = x.get_node()
     while node.get_type_name() in ("Reshape", "Squeeze", "Unsqueeze"):
         node = node.input_value(0).get_node()
@@ -336,14 +449,17 @@ def _scaled(x, factor, scale):
         return None
     inputs = node.input_values()
     if node.get_type_name() == "MatMul":
+        if factors.size > 1 and x.partial_shape[-1] != factors.size:
+            return None
         is_transposed = node.get_attributes()["transpose_b"]
         inputs[1] = _rescaled(inputs[1], factors, scale, is_transposed)
     elif node.get_type_name() in ("Add", "Subtract"):
         shift = _row(inputs[1], len(x.partial_shape))
-        if shift is None:
-            return None
         inputs[0] = _scaled(inputs[0], factor, scale)
-        inputs[1] = graph.constant(scale(shift, factors))
+        if shift is None or inputs[0] is None:
+            return None
+        with np.errstate(all="ignore"):
+            inputs[1] = graph.constant(scale(shift, factors))
     else:
         return None
     return None if None in inputs else rewriting.node_like(node, inputs)
@@ -368,7 +484,7 @@ def _rescaled(weights, factors, scale, is_transposed):
     if node.get_type_name() == "Reshape":
         inputs[0] = _rescaled(inputs[0], factors, scale, is_transposed)
         return None if inputs[0] is None else rewriting.node_like(node, inputs)
-    if node.get_type_name() != "Multiply" or not _has_few_bits(weights):
+    if not _has_few_bits(weights):
         return None
     before = inputs[1].get_node().data
     if is_transposed:
@@ -380,13 +496,17 @@ def _rescaled(weights, factors, scale, is_transposed):
     return rewriting.node_like(node, [inputs[0], graph.constant(after)])
 
 
-def _has_few_bits(output):
-    """Whether floats are made of a Constant of 8 bits or 4."""
-    node = output.get_node()
+def _has_few_bits(weights):
+    """Whether weights are made of a Constant of 8 bits or 4, and scaled."""
+    node = weights.get_node()
+    if node.get_type_name() != "Multiply":
+        return False
+    is_constant = node.input_value(1).get_node().get_type_name() == "Constant"
     while node.get_type_name() in ("Convert", "Subtract", "Multiply"):
         node = node.input_value(0).get_node()
     bits = node.get_output_element_type(0).bitwidth
-    return node.get_type_name() == "Constant" and bits in (4, 8)
+    is_small = node.get_type_name() == "Constant" and bits in (4, 8)
+    return is_constant and is_small
 
 
 def _convert(node, x):
@@ -414,7 +534,7 @@ def _converted(x, source, target):
 def _is_whole(weights):
     """Whether weights are the numbers that are stored."""
     node = weights.get_node()
-    if node.get_type_name() != "Multiply" or not _has_few_bits(weights):
+    if not _has_few_bits(weights):
         return False
     numbers, scale = (value.get_node() for value in node.input_values())
     return numbers.get_type_name() == "Convert" and (scale.data == 1).all()

@@ -6,16 +6,22 @@ import numpy as np
 import pytest
 import scipy.special
 
+from keras import applications
+from keras import layers
 from keras.src.backend.openvino import nn
 from keras.src.backend.openvino import numpy
 from keras.src.backend.openvino.control_flow import while_loop
 from keras.src.backend.openvino.fusions import prevent_fusions
+from keras.src.backend.openvino.layout import sink_transposes
 from keras.src.backend.openvino.tensor import apply
+from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.testing import both_ways
 from keras.src.backend.openvino.testing import check
+from keras.src.backend.openvino.testing import compiled_models
 from keras.src.backend.openvino.testing import node_types
 from keras.src.backend.openvino.testing import normal
+from keras.src.backend.openvino.testing import run_compiled
 from keras.src.backend.openvino.testing import trace
 
 
@@ -223,7 +229,19 @@ def test_elements_of_a_slice(begin, axis, dynamic):
     check(function, [x, indices], wanted, dynamic=dynamic)
 
 
+def assert_same_both_ways(function, x, dynamic, **tolerances):
+    """Eagerly NumPy computes it."""
+    with np.errstate(all="ignore"):
+        eager, compiled = both_ways(function, x, dynamic=dynamic)
+    for way in zip(eager, compiled, strict=True):
+        # NumPy's assertion knows no NaN of bfloat16.
+        way = [y.astype("float32") for y in way]
+        np.testing.assert_allclose(*way[::-1], **{"rtol": 0, **tolerances})
+
+
 HUGE = np.array([1e8, 1, 2], "float32")
+LARGE = np.array([1e4, 1e4, 1e4], "float32")
+MOST_OF_IT = np.array([1e4 - 0.02, 1e4 - 0.04, 0], "float32")
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -236,7 +254,21 @@ HUGE = np.array([1e8, 1, 2], "float32")
         ("float32", lambda x: (x + 1e8) * 2 - 2e8),
         ("float32", lambda x: ((x + 1e8) * 3 + 7) / 2 - 1.5e8),
         ("float32", lambda x: x + HUGE - [1e8, 0, 0]),
+        ("float32", lambda x: x + LARGE - MOST_OF_IT),
         ("float32", lambda x: [x + 1e8, x + 1e8 - 1e8]),
+        ("float32", lambda x: numpy.broadcast_to(x + 1e8, (2, 3, 3)) - 1e8),
+        ("float32", lambda x: numpy.broadcast_to(x * 1e30, (2, 3, 3)) * 1e30),
+        ("float32", lambda x: numpy.broadcast_to(x[:1] + HUGE, (3, 3)) - HUGE),
+        ("float32", lambda x: numpy.full_like(x, 1e8) + x - 1e8),
+        (
+            "float32",
+            lambda x: numpy.reshape(numpy.ravel(x + 1e8), (3, 3)) - 1e8,
+        ),
+        ("float32", lambda x: numpy.reshape(x + 1e8, (-1, 3)) - 1e8),
+        ("float32", lambda x: numpy.tile(x + HUGE, (1, 1)) - HUGE),
+        ("float32", lambda x: (x + 1e8)[0:] - 1e8),
+        ("float32", lambda x: numpy.take(x + 1e8, [0, 1, 2], axis=1) - 1e8),
+        ("bfloat16", lambda x: numpy.broadcast_to(x + 100, (2, 3, 3)) - 100),
         ("float32", lambda x: x * 2.0**70 * 2.0**70 / 2.0**100),
         ("float32", lambda x: x * 2.0**-90 * 2.0**-90 * 2.0**90 * 2.0**90),
         ("float32", lambda x: x * 2.0**100 * 2.0**-90),
@@ -251,11 +283,18 @@ HUGE = np.array([1e8, 1, 2], "float32")
 def test_constants_that_undo_each_other(function, dtype, dynamic):
     x = [[1e-4, 0.123, 5.1e-3], [0.0, 100.0, 3.0], [2.0**40, np.inf, np.nan]]
     x = np.asarray(convert_to_tensor(x, dtype))
-    with np.errstate(all="ignore"):
-        eager, compiled = both_ways(function, x, dynamic=dynamic)
-    for way in zip(eager, compiled, strict=True):
-        # NumPy's assertion knows no NaN of bfloat16.
-        np.testing.assert_array_equal(*(y.astype("float32") for y in way))
+    assert_same_both_ways(function, x, dynamic)
+
+
+@pytest.mark.parametrize("dynamic", [False, (0,), True])
+@pytest.mark.parametrize("constant", [1e8, np.array([1e8, 1], "float32")])
+def test_constants_behind_a_convolution(constant, dynamic):
+    weights = np.round(normal(3, 3, 3, 2))
+    assert_same_both_ways(
+        lambda x: nn.conv(x, weights) + constant - constant,
+        np.round(normal(1, 5, 5, 3, seed=1) * 4),
+        dynamic,
+    )
 
 
 def test_constants_that_undo_each_other_in_a_loop():
@@ -275,6 +314,80 @@ def normalized(x, weights, vectors):
     return ((y - mean) * scale + beta) * 0.5 + 3
 
 
+SQUARE = np.where(np.eye(4) == 1, 0, normal(4, 4)).astype("float32")
+KERNEL = np.maximum(normal(3, 3, 4, 4, seed=1), 0)
+PRODUCTS = {
+    "matmul": lambda x, w: numpy.matmul(x, w * SQUARE),
+    "biased": lambda x, w: numpy.matmul(x, w * SQUARE) + np.zeros(4, "float32"),
+    "first": lambda x, w: numpy.matmul(w * SQUARE, x),
+    "transposed": lambda x, w: numpy.swapaxes(
+        numpy.matmul(w * SQUARE, x), -1, -2
+    ),
+    "negative": lambda x, w: -numpy.matmul(x, w * SQUARE),
+    "broadcast": lambda x, w: numpy.broadcast_to(
+        numpy.matmul(x, w * SQUARE), (2, 1, 4, 4, 4)
+    ),
+    "einsum": lambda x, w: numpy.einsum("abij,jk->abik", x, w * SQUARE),
+    "conv": lambda x, w: nn.conv(x, w * KERNEL),
+    "same": lambda x, w: nn.conv(x, w * KERNEL, padding="same"),
+    "depthwise": lambda x, w: nn.depthwise_conv(x, w * KERNEL[..., :1]),
+    "transposed conv": lambda x, w: nn.conv_transpose(x, w * KERNEL),
+    "int8": lambda x, w: numpy.matmul(x, of_few_bits() * np.float32(w)),
+}
+FACTORS = {
+    "overflow": (0, 1e25, lambda y: y * 1e25),
+    "underflow": (1e20, 1e-20, lambda y: y / 1e20),
+    "infinity": (1, 1, lambda y: y / np.array([0, 1, 1, 0], "float32")),
+    "twice": (0, 1e25, lambda y: y * 2 * [1e25, 1, 1, 1]),
+}
+
+
+def of_few_bits():
+    return cast(convert_to_tensor(SQUARE.astype("int8")), "float32")
+
+
+@pytest.mark.parametrize("dynamic", [False, (0,), True])
+@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_factors_that_weights_do_not_hold(name, factor, dynamic):
+    size, of_weights, then = FACTORS[factor]
+    assert_same_both_ways(
+        lambda x: then(PRODUCTS[name](x, of_weights)),
+        np.abs(normal(1, 4, 4, 4, seed=2)) * np.float32(size),
+        dynamic,
+        rtol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_factors_that_weights_of_halves_do_not_hold(dtype):
+    weights = convert_to_tensor(SQUARE, dtype)
+    divisor = convert_to_tensor(np.array([0, 1, 1, 0]), dtype)
+    x = np.asarray(convert_to_tensor(np.abs(normal(3, 4)), dtype))
+    assert_same_both_ways(
+        lambda x: numpy.matmul(x, weights) / divisor, x, False, rtol=1e-2
+    )
+
+
+@pytest.mark.parametrize("shift", [None, 3, np.arange(5, dtype="float32")])
+def test_factors_of_more_columns_than_a_product_has(shift):
+    """Of weights in groups of few bits."""
+    numbers = np.random.default_rng(0).integers(-8, 8, (64, 1), "int8")
+    zero = np.repeat(np.arange(4), 16)[:, None].astype("float32")
+    factors = np.arange(1, 6, dtype="float32")
+
+    def function(x):
+        weights = (cast(convert_to_tensor(numbers), "float32") - zero) * 2
+        y = numpy.matmul(x, weights)
+        return (y if shift is None else y + shift) * factors
+
+    x = normal(3, 64)
+    wanted = (
+        x @ (numbers - zero) * 2 + (0 if shift is None else shift)
+    ) * factors
+    check(function, [x], wanted, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("channels", [3, 64])
 @pytest.mark.parametrize("gamma", [1.0, 1e-25, 0.0])
 def test_constants_of_ordinary_models_are_left_to_openvino(channels, gamma):
@@ -284,3 +397,41 @@ def test_constants_of_ordinary_models_are_left_to_openvino(channels, gamma):
     before = node_types(model)
     prevent_fusions(model)
     assert node_types(model) == before
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1e-4, 0.0])
+@pytest.mark.parametrize("type", ["Convolution", "FullyConnected"])
+def test_normalizations_become_part_of_weights(type, gamma, monkeypatch):
+    shape = (3, 3, 3, 4) if type == "Convolution" else (3, 4)
+    weights, vectors = normal(*shape), normal(4, 4, seed=1)
+    vectors[2, 1:] *= gamma
+    product = nn.conv if type == "Convolution" else numpy.matmul
+
+    def function(x):
+        bias, mean, scale, beta = vectors
+        y = product(x, weights) + bias
+        return nn.batch_normalization(y, mean, bias**2, -1, beta, scale)
+
+    compiled = compiled_models(monkeypatch)
+    run_compiled(function, normal(2, 8, 8, 3), dynamic=(0,))
+    runtime = compiled[-1]._compiled.get_runtime_model()
+    types = [
+        node.get_rt_info()["layerType"].astype(str)
+        for node in runtime.get_ordered_ops()
+    ]
+    assert types.count(type) == 1
+    assert not {"Eltwise", "Subgraph"} & set(types)
+
+
+def test_normalizations_of_a_whole_model_are_left_to_openvino():
+    model = applications.MobileNetV3Small((32, 32, 3), weights=None)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            for variable in layer.weights:  # the variance is positive
+                variable.assign(rng.uniform(1e-3, 2, variable.shape))
+    traced = trace(model, normal(1, 32, 32, 3), dynamic=(0,))
+    sink_transposes(traced)
+    before = node_types(traced).count("Maximum")
+    prevent_fusions(traced)
+    assert node_types(traced).count("Maximum") == before

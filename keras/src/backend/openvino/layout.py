@@ -6,8 +6,11 @@ the activation that follow, the second meets the first of the next convolution
 and both vanish, and the runtime fuses what follows into the convolution.
 """
 
+import numpy as np
+
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import rewriting
+from keras.src.backend.openvino.dtypes import to_array
 from keras.src.backend.openvino.registry import find
 
 
@@ -113,16 +116,13 @@ def _untransposed(x, order):
     if all(dim == 1 for dim in dims):
         return x
     dims = [1] * (len(order) - len(dims)) + list(dims)
-    before = [0] * len(order)
-    inverse = [0] * len(order)
-    for place, axis in enumerate(order):
-        before[axis] = dims[place]
-        inverse[axis] = place
+    inverse = np.argsort(order)
+    if x.get_node().get_type_name() == "Constant":
+        array = to_array(x.get_node().get_tensor_view()).reshape(dims)
+        return graph.constant(np.array(array.transpose(inverse), order="C"))
     if sum(dim != 1 for dim in dims) == 1:
-        return rewriting.reshaped(x, before)
-    if x.get_node().get_type_name() != "Constant":
-        return None
-    return rewriting.transposed(rewriting.reshaped(x, dims), inverse)
+        return rewriting.reshaped(x, [dims[place] for place in inverse])
+    return None
 
 
 def port_of(output):
