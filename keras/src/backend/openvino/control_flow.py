@@ -585,7 +585,8 @@ def _eager_while(carry, cond, step, values, maximum_iterations):
     iteration = 0
     while True:
         proceed = maximum_iterations is None or iteration < maximum_iterations
-        proceed = convert_to_tensor(proceed and cond(*values))
+        if not is_symbolic(proceed):
+            proceed = convert_to_tensor(proceed and cond(*values))
         if is_symbolic(proceed) and recorders:
             raise NotImplementedError(
                 blaming(

@@ -76,6 +76,16 @@ def test_while_loop_with_maximum_iterations():
     check(f, [X, np.array(7, "float32")], [X + 1])
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_while_loop_with_maximum_iterations_that_are_a_tensor(count):
+    def f(x, n):
+        return ops.while_loop(
+            lambda y: True, lambda y: y + 1.0, [x], maximum_iterations=n
+        )
+
+    check(f, [X, np.array(count, "int32")], [X + count])
+
+
 def test_while_loop_of_a_single_tensor():
     def f(x):
         return ops.while_loop(lambda y: ops.max(y) < 10.0, lambda y: y * 2.0, x)
