@@ -160,7 +160,7 @@ def _keep_constants_apart(models):
         before = step.port.get_source_output().get_node()
         chain = chains.get(before.get_name(), _Chain())
         with np.errstate(all="ignore"):
-            longer = _joined(chain, step)
+            chain, longer = _joined(chain, step)
             if _gives_other_numbers(step, chain, longer):
                 step.port.replace_source_output(_rounded(before))
                 longer = _Chain().then(step)
@@ -218,10 +218,12 @@ def _constant(port):
 
 
 def _joined(chain, step):
+    """A `_Chain` that a step continues, and the chain with it."""
     try:
-        return chain.then(step)
+        return chain, chain.then(step)
     except ValueError:  # moved to other places, it is not joined
-        return _Chain(weights=chain.weights).then(step)
+        chain = _Chain(weights=chain.weights)
+        return chain, chain.then(step)
 
 
 def _gives_other_numbers(step, chain, longer):

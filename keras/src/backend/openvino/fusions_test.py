@@ -297,6 +297,20 @@ def test_constants_behind_a_convolution(constant, dynamic):
     )
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_constants_of_shapes_that_only_fit_what_was_moved(dynamic):
+    scale = np.arange(1, 9, dtype="float32")
+    angles = np.linspace(0.1, 2, 8, dtype="float32").reshape(8, 1, 1)
+
+    def function(x):
+        x = numpy.reshape(x * scale, (-1, 8, 1, 1))
+        return numpy.broadcast_to(x, (3, 8, 2, 2)) * angles
+
+    expected = (normal(3, 8) * scale)[..., None, None] * angles
+    expected = np.broadcast_to(expected, (3, 8, 2, 2))
+    check(function, [normal(3, 8)], expected, dynamic=dynamic)
+
+
 def test_constants_that_undo_each_other_in_a_loop():
     def function(x):
         return while_loop(
