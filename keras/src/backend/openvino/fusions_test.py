@@ -300,7 +300,7 @@ def test_constants_behind_a_convolution(constant, dynamic):
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_constants_of_shapes_that_only_fit_what_was_moved(dynamic):
     scale = np.arange(1, 9, dtype="float32")
-    angles = np.linspace(0.1, 2, 8, dtype="float32").reshape(8, 1, 1)
+    angles = np.linspace(0.1, 2, 16, dtype="float32").reshape(8, 1, 2)
 
     def function(x):
         x = numpy.reshape(x * scale, (-1, 8, 1, 1))
