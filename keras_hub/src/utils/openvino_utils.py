@@ -6,7 +6,7 @@ from keras.src.backend.openvino.jit import jit
 
 
 def ov_infer(model, inputs, stop_token_ids, fn):
-    """What `fn(inputs, stop_token_ids)` returns, as one compiled model.
+    """What `fn(inputs, stop_token_ids)` returns, as compiled models.
 
     Args:
         model: the KerasHub task whose `generate_function` calls this.
@@ -24,5 +24,36 @@ def ov_infer(model, inputs, stop_token_ids, fn):
     # weights are for `jit` to see.
     function = model.make_generate_function()
     if model._is_outdated(getattr(function, "compiled", None)):
-        function.compiled = model._dated(jit(fn))
+        function.compiled = model._dated(_compiled(model, inputs, fn))
     return function.compiled(inputs, stop_token_ids)
+
+
+def _compiled(model, inputs, fn):
+    """`fn` as one compiled model, or as one for the prompt and one for a token.
+
+    The latter are for all lengths, and sizes of a batch.
+    """
+    if not _is_decoder(model, inputs):
+        return jit(fn)
+    specs = [(None,) * len(x.shape) for x in tree.flatten(inputs)]
+    return jit(fn, specs, is_causal=True)
+
+
+def _is_decoder(model, inputs):
+    """Whether a task is a decoder of KerasHub's own, and of text alone.
+
+    It fills its caches one position after another, and no position looks at
+    later ones. What others do is not known, nor what encoders and images are
+    to their tokens.
+    """
+    is_text = isinstance(inputs, dict) and set(inputs) == _TEXT
+    kind = type(model)
+    methods = [getattr(kind, name, None) for name in _METHODS]
+    return is_text and all(
+        method is None or method.__module__.startswith("keras_hub.")
+        for method in methods
+    )
+
+
+_TEXT = {"token_ids", "padding_mask"}
+_METHODS = ("generate_step", "call_with_cache", "_build_cache")

@@ -17,8 +17,11 @@ from keras.src import tree
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.backend.common.variables import AutocastScope
+from keras.src.backend.openvino import caches
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import recording
+from keras.src.backend.openvino import rewriting
+from keras.src.backend.openvino import stages
 from keras.src.backend.openvino.common import canonical_axis
 from keras.src.backend.openvino.common import checked
 from keras.src.backend.openvino.common import gather
@@ -63,6 +66,7 @@ class _Body:
         parameters: the inputs of a loop that its results after the first take
             the places of, in order.
         slices: the inputs of a loop that bring in others in each step.
+        is_loop: whether the parameters are those of a `Loop`.
 
     Attributes:
         structure: what the function returned, of tensors.
@@ -70,46 +74,17 @@ class _Body:
         captured: a list of `(outer output, parameter)`.
     """
 
-    def __init__(self, function, parameters=(), slices=()):
+    def __init__(self, function, parameters=(), slices=(), is_loop=True):
         trace = graph.current_trace() or graph.Trace(None)
         with trace, trace.scope() as scope:
             self.structure = _to_tensors(function())
             outputs = [x.output for x in _flat(self.structure)]
-            if parameters or slices:
+            if is_loop and (parameters or slices):
                 outputs = _kept_apart(outputs, parameters, scope)
-            self.results = outputs
         self._parameters = [*parameters, *slices]
-        self.captured = []
-        self._capture(scope)
-
-    def _capture(self, scope):
-        own = set(scope.nodes) | {
-            p.get_node().get_name() for p in self._parameters
-        }
-        inner = {}
-
-        def inside(output):
-            """`output`, or the parameter that brings it in from outside."""
-            node = output.get_node()
-            name = node.get_name()
-            if name in own or node.get_type_name() == "Constant":
-                return output
-            key = (name, output.get_index())
-            if key not in inner:
-                shape = output.get_partial_shape()
-                inner[key] = ov.op.Parameter(
-                    output.get_element_type(), shape
-                ).output(0)
-                self.captured.append((output, inner[key]))
-            return inner[key]
-
-        for node in scope.nodes.values():
-            for port in node.inputs():
-                source = port.get_source_output()
-                replacement = inside(source)
-                if replacement is not source:
-                    port.replace_source_output(replacement)
-        self.results = [inside(output) for output in self.results]
+        self.results, self.captured = rewriting.captured(
+            scope.nodes.values(), self._parameters, outputs
+        )
 
     def model(self):
         captured = [parameter for _, parameter in self.captured]
@@ -140,7 +115,7 @@ def _kept_apart(results, parameters, scope):
     its initial value, which is the result of no iterations.
     """
     results = [_copied(x) if _is_view(x, scope) else x for x in results]
-    used = _ancestors(results)
+    used = rewriting.ancestors(results)
     return [
         result
         if parameter is None or parameter.get_node().get_name() in used
@@ -158,17 +133,6 @@ def _is_view(output, scope):
     node = output.get_node()
     is_inside = node.get_name() in scope.nodes
     return not is_inside and node.get_type_name() != "Constant"
-
-
-def _ancestors(outputs):
-    """The names of all nodes that outputs depend on."""
-    names, stack = set(), [x.get_node() for x in outputs]
-    while stack:
-        node = stack.pop()
-        if node.get_name() not in names:
-            names.add(node.get_name())
-            stack += [x.get_node() for x in node.input_values()]
-    return names
 
 
 def _with_use_of(parameter, result):
@@ -567,7 +531,11 @@ def while_loop(cond, body, loop_vars, maximum_iterations=None):
     def loop(initial):
         arguments = cond, step, initial, maximum_iterations
         values = _attempted(lambda: _eager_while(carry, *arguments))
-        return _traced_while(*arguments) if values is None else values
+        if values is not None:
+            return values
+        trace = graph.current_trace()
+        is_staged = trace is not None and trace.takes_loop()
+        return (_staged_while if is_staged else _traced_while)(*arguments)
 
     values = carry.run(loop)
     if not is_sequence:
@@ -625,8 +593,7 @@ def _traced_while(cond, step, initial, maximum_iterations):
         return (inputs, _Body(iteration, inputs)), scope.variables
 
     (inputs, body), variables = _with_state(trace)
-    trips = -1 if maximum_iterations is None else maximum_iterations
-    trips = convert_to_tensor(trips, "int64")
+    trips = convert_to_tensor(_trips(maximum_iterations), "int64")
     loop = _loop(trips, _scalar_bool(cond(*initial)), body)
     results = body.results[1:]
     flat = flat + [_current(v) for v in variables]
@@ -637,6 +604,86 @@ def _traced_while(cond, step, initial, maximum_iterations):
     values, state = _pack((initial, variables), outputs)
     _assign(variables, state)
     return values
+
+
+def _trips(maximum_iterations):
+    return -1 if maximum_iterations is None else maximum_iterations
+
+
+def _staged_while(cond, step, initial, maximum_iterations):
+    """As `_traced_while`, of a loop that is kept out of the graph."""
+    flat = tree.flatten(initial)
+    stacks = [caches.taken_apart(x.output) for x in flat]
+    places = caches.places_of_parts(stacks)
+    while True:
+        traced, variables = _with_state(
+            lambda found: _traced_step(
+                cond, step, initial, stacks, places, found
+            )
+        )
+        fixed = caches.fixed_of(traced)
+        if not fixed:
+            break
+        places -= fixed
+    first = [x for stack in stacks for x in caches.flat(stack)]
+    first += [_current(v).output for v in variables]
+    loop = stages.Loop(
+        convert_to_tensor(_trips(maximum_iterations), "int64").output,
+        _scalar_bool(cond(*initial)).output,
+        first,
+        traced,
+        [rewriting.parameter_like(x) for x in first],
+    )
+    graph.current_trace().split(loop)
+    final = iter(loop.final)
+    stacks = [caches.mapped(lambda _: next(final), stack) for stack in stacks]
+    _assign(variables, [symbolic_of(v._dtype, next(final)) for v in variables])
+    return tree.pack_sequence_as(initial, _joined(stacks, flat))
+
+
+def _traced_step(cond, step, initial, stacks, places, variables):
+    """The `stages.Step` of a loop, and the variables that it assigns.
+
+    Args:
+        cond, step, initial: the functions and first values of the loop.
+        stacks: what each of these is made of, a `caches.Stack` or an output.
+        places: those of the parts of stacks that may grow, among all parts.
+        variables: a list of those that the step is known to assign.
+    """
+    inner = [caches.mapped(rewriting.parameter_like, s) for s in stacks]
+    parts = [x for stack in inner for x in caches.flat(stack)]
+    state = [symbolic(v._dtype, v.shape) for v in variables]
+    scope = _Assignments(zip(variables, state))
+    growing = caches.Growing([parts[place] for place in places])
+
+    def iteration():
+        values = _joined(inner, tree.flatten(initial))
+        with scope:
+            new = step(tree.pack_sequence_as(initial, values))
+            proceed = _scalar_bool(cond(*new))
+            results = [
+                OpenVINOKerasTensor(part)
+                for stack, x in zip(stacks, tree.flatten(new))
+                for part in caches.parts_like(stack, x.output)
+            ]
+            return proceed, results, [_current(v) for v in variables]
+
+    inputs = parts + [x.output for x in state]
+    with graph.current_trace().growth(growing):
+        body = _Body(iteration, inputs, is_loop=False)
+    proceed, *results = body.results
+    traced = stages.Step(inputs, proceed, results, body.captured, growing.found)
+    return traced, scope.variables
+
+
+def _joined(stacks, likes):
+    """The tensors of `caches.Stack`s or outputs, in the dtypes of others."""
+    return [
+        caches.joined(stack)
+        if isinstance(stack, caches.Stack)
+        else symbolic_of(like.dtype, stack)
+        for stack, like in zip(stacks, likes)
+    ]
 
 
 def _scalar_bool(x):

@@ -10,6 +10,7 @@ from keras.src.backend.common import variables as common_variables
 from keras.src.backend.common.keras_tensor import KerasTensor
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
+from keras.src.backend.openvino import caches
 from keras.src.backend.openvino import jit
 from keras.src.backend.openvino import recording
 from keras.src.backend.openvino.common import canonical_axis
@@ -299,6 +300,9 @@ def slice(inputs, start_indices, shape):
 def slice_update(inputs, start_indices, updates):
     x = convert_to_tensor(inputs)
     updates = cast(updates, x.dtype)
+    grown = caches.appended(x, start_indices, updates)
+    if grown is not None:
+        return grown
     starts, sizes = _window(x, start_indices, dims_of(updates))
     axes = [
         axis

@@ -18,7 +18,7 @@ from keras.src.backend.openvino.settings import current_target
 from keras.src.backend.openvino.specialise import UnknownDim
 
 
-def compile_model(outputs, inputs, target=None, operations=None):
+def compile_model(outputs, inputs, target=None, operations=None, sinks=()):
     """Compiles a graph.
 
     Args:
@@ -28,12 +28,14 @@ def compile_model(outputs, inputs, target=None, operations=None):
         target: the `settings.Target`; the current one by default.
         operations: the `custom.Operations` in the graph, if they are to live
             no longer than the result.
+        sinks: the nodes that assign the states of the model.
 
     Returns:
         An `Executable`.
     """
     parameters = [x.get_node() for x in inputs]
-    model = ov.Model(outputs, parameters)
+    sinks = list(sinks)
+    model = ov.Model(outputs, sinks, parameters)
     sink_transposes(model)
     prevent_fusions(model)
     # Transposes that cancel can make an output an input, or two the same.
@@ -45,7 +47,7 @@ def compile_model(outputs, inputs, target=None, operations=None):
         narrow = list(map(narrowing.narrow_parameter, parameters))
         pairs = enumerate(zip(parameters, narrow))
         wide = [i for i, (before, after) in pairs if before is not after]
-        model = ov.Model(computed, narrow)
+        model = ov.Model(computed, sinks, narrow)
         keep_floats(model)
         compiled = _compile(model, target or current_target())
     if operations is not None:

@@ -1,5 +1,6 @@
 """Compiled models as functions of arrays, called by many threads at once."""
 
+import contextlib
 import functools
 import threading
 
@@ -124,6 +125,15 @@ class Executable:
             arrays, self._run(request, request.wait, given)
         )
 
+    @contextlib.contextmanager
+    def session(self):
+        """A `Session`: calls between which the model keeps its states."""
+        request = self._take()
+        try:
+            yield Session(self, request)
+        finally:
+            self._give_back(request, is_large=True)
+
     @functools.cached_property
     def at_once(self):
         """How many calls the device works at, at once."""
@@ -147,12 +157,17 @@ class Executable:
         """What `step`, which infers or waits, computes; ends the request."""
         is_large = True
         try:
-            results = step(arrays)
+            results = self._results(step, arrays)
             is_large = request.nbytes > self.MAX_IDLE_BYTES
-        except RuntimeError as error:
-            raise _failure(arrays, error) from None
         finally:
             self._give_back(request, is_large)
+        return results
+
+    def _results(self, step, arrays):
+        try:
+            results = step(arrays)
+        except RuntimeError as error:
+            raise _failure(arrays, error) from None
         for index in self._wide_outputs:
             results[index] = results[index].astype("float64")
         return results
@@ -193,6 +208,30 @@ class Executable:
                 self._is_large = True
             elif len(self._idle) < self.MAX_IDLE:
                 self._idle.append(request)
+
+
+class Session:
+    """Calls of an `Executable` that follow one another, in one thread."""
+
+    def __init__(self, executable, request):
+        self._executable = executable
+        self._request = request
+
+    def set_states(self, arrays):
+        """Sets the states of the model.
+
+        Args:
+            arrays: a dict of the `numpy.ndarray` for each name.
+        """
+        self._request.set_states(arrays)
+
+    def __call__(self, arrays):
+        """Infers once, as the `Executable` does."""
+        executable = self._executable
+        arrays = list(map(_real, arrays))
+        given = executable._narrowed(arrays)
+        results = executable._results(self._request.infer, given)
+        return executable._outputs(arrays, results)
 
 
 def _real(array):
@@ -244,6 +283,11 @@ class _Request:
         self._give(arrays)
         self._request.infer({}, share_outputs=True, decode_strings=False)
         return self._collect()
+
+    def set_states(self, arrays):
+        """Sets states by their names."""
+        for state in self._request.query_state():
+            state.state = to_ov_tensor(arrays[state.name])
 
     def start(self, arrays):
         """Starts to infer the outputs, for which `wait` waits."""

@@ -402,6 +402,12 @@ class Trace:
     symbolic_dims = False
     # Whether `operations` live as long as the graph, and so what they keep.
     keeps_arrays = False
+    # Whether the first loop is one of a decoder, and to be kept out of the
+    # graph; and that loop, a `stages.Loop`.
+    is_causal = False
+    loop = None
+    # What a step of that loop may add to, a `caches.Growing`.
+    growing = None
 
     def __init__(self, operations):
         self.operations = operations
@@ -412,6 +418,25 @@ class Trace:
     @property
     def innermost(self):
         return self._scopes[-1]
+
+    def takes_loop(self):
+        """Whether a loop that is met now is to be kept out of the graph."""
+        is_inside = len(self._scopes) > 1
+        return self.is_causal and self.loop is None and not is_inside
+
+    def split(self, loop):
+        """Ends what is before a loop; a new scope is for what follows."""
+        self.loop = loop
+        self._scopes = [Scope()]
+
+    @contextlib.contextmanager
+    def growth(self, growing):
+        """Lets what is traced inside make caches longer."""
+        self.growing = growing
+        try:
+            yield
+        finally:
+            self.growing = None
 
     @contextlib.contextmanager
     def scope(self):

@@ -20,6 +20,7 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.openvino import device
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import recording
+from keras.src.backend.openvino import stages
 from keras.src.backend.openvino import storage
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import NUMPY_NAMES
@@ -102,10 +103,15 @@ class jit:
             at the trace and must be hashable.
         specs: shapes of the first tensors among the arguments, in order, with
             `None` for the dims that are dynamic.
+        is_causal: whether the function is a decoder, of which no position of
+            a sequence depends on later ones. A loop that fills its caches is
+            kept out of the model then: each step is a call of one, see
+            `stages`.
     """
 
-    def __init__(self, function, specs=()):
+    def __init__(self, function, specs=(), is_causal=False):
         self._function = function
+        self._is_causal = is_causal
         self._specs = specs
         # One lock for all: a function may assign, or call others.
         self._variants = Variants(MAX_VARIANTS, MAX_BYTES, assigning)
@@ -205,7 +211,10 @@ class jit:
         return key, [x.shape for x in call.arrays], compile
 
     def _compile(self, *arguments):
-        variant = _Compiled(self._function, *arguments, not self._assigns)
+        may_store = not (self._assigns or self._is_causal)
+        variant = _Compiled(
+            self._function, self._is_causal, *arguments, may_store
+        )
         self._assigns = self._assigns or variant.assigns
         return variant
 
@@ -346,8 +355,9 @@ class _FunctionTrace(graph.Trace):
     symbolic_dims = True
     keeps_arrays = True
 
-    def __init__(self):
+    def __init__(self, is_causal):
         super().__init__(Operations())
+        self.is_causal = is_causal
         self.reads = {}
 
 
@@ -375,12 +385,16 @@ class _Compiled:
     """One variant of a jitted function: a compiled model and its variables.
 
     Args:
-        function, treedef, specs, target, shapes: what is compiled for what.
+        function, is_causal, treedef, specs, target, shapes: what is compiled,
+            how, and for what.
         may_store: whether to look for it among those that were stored, and to
             store it. To look takes a digest of all weights.
     """
 
-    def __init__(self, function, treedef, specs, target, shapes, may_store):
+    def __init__(
+        self, function, is_causal, treedef, specs, target, shapes, may_store
+    ):
+        self._is_causal = is_causal
         self.is_open = any(None in shape for shape in shapes)
         # No other thread assigns some of the variables as one change meanwhile.
         with assigning:
@@ -403,11 +417,20 @@ class _Compiled:
         naming = naming_unknown_dims if self.is_open else contextlib.nullcontext
         with naming():
             traced = self._trace(function, treedef, specs, shapes)
-        results, parameters, operations = traced
+            if not stages.are_of_use(*traced):
+                self._is_causal = False
+                traced = self._trace(function, treedef, specs, shapes)
+        trace, results, parameters = traced
+        if trace.loop is not None:
+            self._executable = stages.Stages(*traced, target)
+            return
         about = place and self._about(place)
         # What is not stored whole the runtime keeps by its graph.
         self._executable = device.compile_model(
-            results, parameters, place.target if about else target, operations
+            results,
+            parameters,
+            place.target if about else target,
+            trace.operations,
         )
         if about:
             place.store(about, self._executable)
@@ -446,7 +469,7 @@ class _Compiled:
         self._checked = _latest[0]
         state = []
         while True:
-            trace = _FunctionTrace()
+            trace = _FunctionTrace(self._is_causal)
             with trace:
                 mapping = [(v, symbolic(v._dtype, v.shape)) for v in state]
                 inputs, args = _symbolic_arguments(treedef, specs, shapes)
@@ -482,7 +505,7 @@ class _Compiled:
         with trace:
             results = [leaf.output for leaf in leaves if is_symbolic(leaf)]
         parameters = inputs + [tensor for _, tensor in mapping]
-        return results, [x.output for x in parameters], trace.operations
+        return trace, results, [x.output for x in parameters]
 
     def is_current(self):
         """Whether the Constants still are the values of the variables."""

@@ -12,6 +12,7 @@ from keras.src.backend.openvino import integers
 from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import layout
 from keras.src.backend.openvino import precision
+from keras.src.backend.openvino import rewriting
 from keras.src.backend.openvino import work
 from keras.src.backend.openvino.registry import MOVED
 from keras.src.backend.openvino.registry import ROUNDED
@@ -272,11 +273,6 @@ register(
     lambda x, shift, axes: np.roll(x, shift.tolist(), axes.tolist()),
     halves=MOVED,
 )
-register(
-    "ShapeOf",
-    lambda x, output_type="i64": np.array(x.shape, np.int64),
-    halves=MOVED,
-)
 register("Slice", kernels.strided_slice, halves=MOVED)
 register("Split", kernels.split, halves=MOVED)
 register("Squeeze", kernels.squeeze, halves=MOVED)
@@ -286,6 +282,44 @@ register("Unsqueeze", kernels.unsqueeze, halves=MOVED)
 register("VariadicSplit", kernels.variadic_split, halves=MOVED)
 
 # gathering and scattering
+
+
+def _gather(inputs, attributes):
+    return _row(*inputs) or _gather_from_one(inputs, attributes)
+
+
+def _row(x, index, axis):
+    """What a tensor was stacked from, which is not to be stacked for that."""
+    along, rows = rewriting.stacked(x)
+    if not rows or index.partial_shape.rank != 0:
+        return None
+    if rewriting.integers(axis) != [along]:
+        return None
+    (i,) = rewriting.integers(index) or (None,)
+    if i is None or not 0 <= i < len(rows) or rows[i].get_index():
+        return None
+    return rows[i].get_node()
+
+
+def _shape(inputs, attributes):
+    """The shape of a stack, which is not to be stacked for that."""
+    axis, rows = rewriting.stacked(inputs[0])
+    if not rows:
+        return None
+    shape = graph.build("ShapeOf", rows[:1], attributes).output(0)
+    count = np.array([len(rows)], attributes["output_type"].replace("i", "int"))
+    dims = [shape, graph.constant(count)]
+    order = list(range(len(inputs[0].partial_shape) - 1))
+    order.insert(axis, len(order))
+    return graph.build(
+        "Gather",
+        [
+            graph.build("Concat", dims, {"axis": 0}).output(0),
+            rewriting.integer_constant(order),
+            rewriting.integer_constant(0),
+        ],
+        {"batch_dims": 0},
+    )
 
 
 def _gather_from_one(inputs, attributes):
@@ -300,7 +334,13 @@ def _gather_from_one(inputs, attributes):
     return graph.build("Gather", [x, indices, axis], {"batch_dims": 0})
 
 
-register("Gather", kernels.gather, halves=MOVED, mend=_gather_from_one)
+register(
+    "ShapeOf",
+    lambda x, output_type="i64": np.array(x.shape, np.int64),
+    halves=MOVED,
+    mend=_shape,
+)
+register("Gather", kernels.gather, halves=MOVED, mend=_gather)
 register("GatherElements", kernels.gather_elements, halves=MOVED)
 register("GatherND", kernels.gather_nd, halves=MOVED)
 register("Interpolate", kernels.interpolate)

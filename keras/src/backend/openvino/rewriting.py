@@ -1,8 +1,11 @@
 """What rewriting the nodes of an `openvino.Model` takes."""
 
 import numpy as np
+import openvino as ov
 
 from keras.src.backend.openvino import graph
+from keras.src.backend.openvino.dtypes import numpy_dtype
+from keras.src.backend.openvino.dtypes import ov_to_keras_type
 from keras.src.backend.openvino.dtypes import to_array
 
 
@@ -18,6 +21,80 @@ def _own_bodies(node):
     if node.get_type_name() == "If":
         return node.get_then_body(), node.get_else_body()
     return (node.get_function(),) if hasattr(node, "get_function") else ()
+
+
+def captured(nodes, parameters, results):
+    """Makes Parameters of what nodes take from outside.
+
+    Args:
+        nodes: an iterable of the nodes of a graph.
+        parameters, results: the `openvino.Output`s of the Parameters that the
+            graph has, and of its results.
+
+    Returns:
+        A list of the `openvino.Output` of each result, and a list of
+        `(outer output, parameter)`. Constants are nobody's.
+    """
+    nodes = list(nodes)
+    own = {node.get_name() for node in nodes}
+    own |= {parameter.get_node().get_name() for parameter in parameters}
+    inner, pairs = {}, []
+
+    def inside(output):
+        node = output.get_node()
+        name = node.get_name()
+        if name in own or node.get_type_name() == "Constant":
+            return output
+        key = (name, output.get_index())
+        if key not in inner:
+            inner[key] = parameter_like(output)
+            pairs.append((output, inner[key]))
+        return inner[key]
+
+    for node in nodes:
+        for port in node.inputs():
+            source = port.get_source_output()
+            replacement = inside(source)
+            if replacement is not source:
+                port.replace_source_output(replacement)
+    return [inside(output) for output in results], pairs
+
+
+def parameter_like(output):
+    """The `openvino.Output` of a Parameter of the same type and shape."""
+    kind, shape = output.get_element_type(), output.get_partial_shape()
+    return ov.op.Parameter(kind, shape).output(0)
+
+
+def places(outputs, among):
+    """The place of the node of each output among those of others."""
+    indices = {x.get_node().get_name(): i for i, x in enumerate(among)}
+    return [indices[x.get_node().get_name()] for x in outputs]
+
+
+def distinct(outputs):
+    """Each output once."""
+    found = {(x.get_node().get_name(), x.get_index()): x for x in outputs}
+    return list(found.values())
+
+
+def used(parameters, outputs):
+    """The places of the Parameters that outputs depend on."""
+    names = ancestors(outputs)
+    return [
+        i for i, x in enumerate(parameters) if x.get_node().get_name() in names
+    ]
+
+
+def ancestors(outputs):
+    """The names of all nodes that outputs depend on, and of theirs."""
+    names, stack = set(), [x.get_node() for x in outputs]
+    while stack:
+        node = stack.pop()
+        if node.get_name() not in names:
+            names.add(node.get_name())
+            stack += [x.get_node() for x in node.input_values()]
+    return names
 
 
 def rewire(node, output):
@@ -60,6 +137,25 @@ def squeezed(x, axes):
     return graph.node("Squeeze", [x, axes], {}).output(0)
 
 
+def stacked(output):
+    """The axis along which an output stacks others, and a list of these.
+
+    `(None, [])` where it does not.
+    """
+    node = output.get_node()
+    if node.get_type_name() != "Concat":
+        return None, []
+    axis, rows = node.get_attributes()["axis"], []
+    for x in node.input_values():
+        row = x.get_node()
+        if row.get_type_name() != "Unsqueeze":
+            return None, []
+        if integers(row.input_value(1)) != [axis]:
+            return None, []
+        rows.append(row.input_value(0))
+    return axis, rows
+
+
 def constant_of(output):
     """The Constant that an output is, or is converted from, or `None`."""
     node = output.get_node()
@@ -97,3 +193,9 @@ def integers(output):
 
 def integer_constant(values):
     return graph.constant(np.array(values, np.int64))
+
+
+def constant_like(values, output):
+    """A Constant of the dtype of an `openvino.Output`."""
+    dtype = numpy_dtype(ov_to_keras_type(output.element_type))
+    return graph.constant(np.array(values, dtype))

@@ -74,6 +74,13 @@ class Target(typing.NamedTuple):
     device: str
     properties: tuple
 
+    def with_default(self, name, value):
+        """The same, with a property unless it has another value for it."""
+        if name in dict(self.properties):
+            return self
+        properties = sorted([*self.properties, (name, value)])
+        return self._replace(properties=tuple(properties))
+
     def without(self, name):
         """The same, but for one property."""
         properties = tuple(p for p in self.properties if p[0] != name)

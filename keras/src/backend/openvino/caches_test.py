@@ -1,0 +1,301 @@
+"""Decoders with caches of keys and values, as KerasHub writes them."""
+
+import numpy as np
+import pytest
+
+from keras.src import layers
+from keras.src import ops
+from keras.src.backend.openvino import stages
+from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.testing import normal
+
+LAYERS, HEADS, SIZE, WIDTH, WORDS = 3, 4, 8, 32, 11
+OPEN = [(None, None)]
+
+
+class Decoder:
+    """A small language model that is asked for one word after another.
+
+    Args:
+        groups: how many heads of the queries share one of keys and values.
+        attend: from scores and a bool mask to weights.
+        take: from the caches of all layers to the one of a layer.
+    """
+
+    def __init__(self, groups=1, attend=None, take=None):
+        rng = np.random.default_rng(0)
+
+        def weights(*shape):
+            x = rng.normal(size=shape) / np.sqrt(shape[0])
+            return ops.convert_to_tensor(x.astype("float32"))
+
+        self.groups, self.attend, self.take = groups, attend, take
+        self.kv_heads = HEADS // groups
+        self.words = weights(WORDS, WIDTH) * 4.0
+        self.query = [weights(WIDTH, HEADS, SIZE) for _ in range(LAYERS)]
+        self.key, self.value = (
+            [weights(WIDTH, self.kv_heads, SIZE) for _ in range(LAYERS)]
+            for _ in range(2)
+        )
+        self.out = [weights(HEADS, SIZE, WIDTH) for _ in range(LAYERS)]
+
+    def attention(self, i, x, cache, index):
+        query = ops.einsum("btw,wnh->btnh", x, self.query[i]) * SIZE**-0.5
+        start = [0, index, 0, 0]
+        key, value = (
+            ops.slice_update(
+                cache[:, j], start, ops.einsum("btw,wnh->btnh", x, w[i])
+            )
+            for j, w in enumerate((self.key, self.value))
+        )
+        cache = ops.stack((key, value), axis=1)
+        key, value = (ops.repeat(x, self.groups, axis=2) for x in (key, value))
+        scores = ops.einsum("btnh,bsnh->bnts", query, key)
+        steps = ops.shape(x)[1]
+        reach = ops.arange(steps)[:, None] + index
+        mask = ops.arange(ops.shape(key)[1])[None] <= reach
+        mask = mask[None, None]
+        weights = (self.attend or attend)(scores, mask)
+        x = ops.einsum("bnts,bsnh->btnh", weights, value)
+        return ops.einsum("btnh,nhw->btw", x, self.out[i]), cache
+
+    def call(self, words, cache, index):
+        x, caches = ops.take(self.words, words, axis=0), []
+        for i in range(LAYERS):
+            own = self.take(cache, i) if self.take else cache[:, i]
+            y, own = self.attention(i, x, own, index)
+            x = x + y
+            caches.append(own)
+        return ops.einsum("btw,vw->btv", x, self.words), ops.stack(caches, 1)
+
+    def begun(self, prompt):
+        """The caches that hold a prompt."""
+        batch, length = ops.shape(prompt)
+        shape = (batch, LAYERS, 2, length, self.kv_heads, SIZE)
+        return self.call(prompt, ops.zeros(shape, "float32"), 0)[1]
+
+    def generate(self, prompt, count):
+        def step(prompt, cache, index):
+            words = ops.slice(prompt, [0, index - 1], [ops.shape(prompt)[0], 1])
+            scores, cache = self.call(words, cache, index - 1)
+            best = ops.cast(ops.argmax(scores, axis=-1), "int32")
+            prompt = ops.slice_update(prompt, [0, index], best)
+            return prompt, cache, index + 1
+
+        return ops.while_loop(
+            lambda prompt, cache, index: index < ops.shape(prompt)[1],
+            step,
+            (prompt, self.begun(prompt), count),
+        )
+
+
+def attend(scores, mask):
+    return layers.Softmax()(scores, mask=mask)
+
+
+def add_large(scores, mask):
+    return ops.softmax(ops.where(mask, scores, -1e9))
+
+
+def capped(scores, mask):
+    """As Gemma 2 has it, for which no node of OpenVINO is there."""
+    return add_large(ops.tanh(scores / 5.0) * 5.0, mask)
+
+
+def scaled(scores, mask):
+    return attend(scores * 0.3, mask)
+
+
+def prompt_of(batch, count, length):
+    rng = np.random.default_rng(length)
+    prompt = np.zeros((batch, length), "int32")
+    prompt[:, :count] = rng.integers(0, WORDS, (batch, count))
+    return prompt, np.array(count, "int32")
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """A list of the `Stages` that are made."""
+    made = []
+
+    class Recorded(stages.Stages):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(stages, "Stages", Recorded)
+    return made
+
+
+def node_types(made):
+    """The types of the nodes that the step of the last one was compiled to."""
+    model = made[-1]._step._compiled.get_runtime_model()
+    return [x.get_rt_info()["layerType"].astype(str) for x in model.get_ops()]
+
+
+def check(function, *shape):
+    """Compares words that a staged function gives with those of steps."""
+    arrays = prompt_of(*shape)
+    eager = arrays[0].copy()
+    expected = np.asarray(function.__self__.generate(*arrays)[0])
+    assert not np.array_equal(expected, eager)
+    staged = jit(lambda *args: function(*args)[0], OPEN, is_causal=True)
+    np.testing.assert_array_equal(staged(*arrays), expected)
+    return staged
+
+
+FUSED = "ScaledDotProductAttention"
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("attend", [attend, add_large, scaled])
+def test_attention_over_caches_is_one_node(made, groups, attend):
+    check(Decoder(groups, attend).generate, 2, 4, 12)
+    types = node_types(made)
+    assert types.count(FUSED) == LAYERS
+    assert types.count("MemoryInput") == 2 * LAYERS
+
+
+def test_attention_of_another_kind_is_computed_as_it_stands(made):
+    check(Decoder(1, capped).generate, 2, 4, 12)
+    types = node_types(made)
+    assert FUSED not in types
+    assert types.count("MemoryInput") == 2 * LAYERS
+
+
+def test_one_variant_is_for_all_lengths_and_batches(made):
+    decoder = Decoder()
+    staged = check(decoder.generate, 1, 1, 5)
+    for shape in ((1, 3, 9), (4, 2, 30), (2, 30, 31), (3, 1, 7), (1, 1, 2)):
+        arrays = prompt_of(*shape)
+        expected = decoder.generate(*arrays)[0]
+        np.testing.assert_array_equal(staged(*arrays), expected)
+    assert len(made) == 1
+
+
+def test_there_is_no_prompt():
+    """The first step then takes the last word, and is no addition."""
+    decoder, arrays = Decoder(), prompt_of(2, 0, 6)
+    arrays[0][:] = np.arange(6) + 1
+    staged = jit(lambda *args: decoder.generate(*args)[0], OPEN, is_causal=True)
+    expected = decoder.generate(*arrays)[0]
+    np.testing.assert_array_equal(staged(*arrays), expected)
+
+
+def test_no_step_is_taken():
+    prompt, count = prompt_of(2, 6, 6)
+    staged = jit(
+        lambda *args: Decoder().generate(*args)[0], OPEN, is_causal=True
+    )
+    np.testing.assert_array_equal(staged(prompt, count), prompt)
+
+
+def test_caches_that_are_needed_behind_the_loop(made):
+    decoder, arrays = Decoder(), prompt_of(2, 3, 9)
+    expected = decoder.generate(*arrays)
+    results = jit(decoder.generate, OPEN, is_causal=True)(*arrays)
+    for result, x in zip(results, expected):
+        np.testing.assert_allclose(result, x, rtol=1e-4, atol=1e-5)
+    assert not made
+
+
+def test_caches_that_are_read_otherwise(made):
+    def take(cache, i):
+        return cache[:, i] + 0.0 * ops.sum(cache)
+
+    check(Decoder(take=take).generate, 2, 4, 12)
+    assert not made
+
+
+def test_caches_that_are_filled_in_another_order():
+    """Positions are skipped, so that what is there is not what is seen."""
+    decoder = Decoder()
+
+    def generate(prompt, count):
+        def step(prompt, cache, index):
+            words = ops.slice(prompt, [0, index - 1], [ops.shape(prompt)[0], 1])
+            scores, cache = decoder.call(words, cache, index - 1)
+            best = ops.cast(ops.argmax(scores, axis=-1), "int32")
+            prompt = ops.slice_update(prompt, [0, index], best)
+            return prompt, cache, index + 2
+
+        return ops.while_loop(
+            lambda prompt, cache, index: index < ops.shape(prompt)[1],
+            step,
+            (prompt, decoder.begun(prompt), count),
+        )[0]
+
+    arrays = prompt_of(2, 4, 12)
+    staged = jit(generate, OPEN, is_causal=True)
+    for _ in range(2):
+        np.testing.assert_array_equal(staged(*arrays), generate(*arrays))
+
+
+def test_states_are_of_one_call():
+    """What a call left is nothing to the next."""
+    decoder = Decoder()
+    staged = check(decoder.generate, 1, 4, 12)
+    for shape in ((1, 4, 12), (2, 4, 12), (1, 4, 12)):
+        arrays = prompt_of(*shape)
+        arrays[0][:, 0] = 3
+        expected = decoder.generate(*arrays)[0]
+        np.testing.assert_array_equal(staged(*arrays), expected)
+
+
+def test_masked_rows_of_attention_are_as_they_were():
+    """A query that may look at nothing gives 0."""
+
+    def function(x, n):
+        def step(i, cache):
+            own = cache[:, 0]
+            new = ops.ones((ops.shape(x)[0], 1, 2, 4)) * ops.cast(i, "float32")
+            key = ops.slice_update(own[:, 0], [0, i, 0, 0], new)
+            value = ops.slice_update(own[:, 1], [0, i, 0, 0], new)
+            cache = ops.stack([ops.stack([key, value], axis=1)], axis=1)
+            query = ops.ones((ops.shape(x)[0], 1, 2, 4))
+            scores = ops.einsum("btnh,bsnh->bnts", query, key)
+            mask = (x > 0)[:, None, None, :1] & (ops.shape(key)[1] > 0)
+            mask = ops.broadcast_to(mask, ops.shape(scores))
+            out = ops.einsum("bnts,bsnh->btnh", attend(scores, mask), value)
+            return i + 1, cache, out
+
+        return ops.while_loop(
+            lambda i, cache, out: i < n,
+            lambda i, cache, out: step(i, cache),
+            (
+                ops.sum(ops.zeros_like(n)),
+                begin(x),
+                ops.zeros((ops.shape(x)[0], 1, 2, 4)),
+            ),
+        )[2]
+
+    def begin(x):
+        shape = (ops.shape(x)[0], ops.shape(x)[1], 2, 4)
+        part = ops.zeros(shape)
+        return ops.stack([ops.stack([part, part], axis=1)], axis=1)
+
+    x = np.array([[1] * 5, [-1] * 5], "float32")
+    n = np.array(3, "int32")
+    result = np.asarray(jit(function, OPEN, is_causal=True)(x, n))
+    assert not result[1].any() and result[0].all()
+
+
+def test_appending_is_for_what_was_stacked():
+    """What is handed on as it is may be looked at as a whole."""
+
+    def function(x, n):
+        def step(i, y):
+            y = ops.slice_update(y, [0, i], normalised(y))
+            return i + 1, y
+
+        def normalised(y):
+            return ops.mean(y, axis=1, keepdims=True)
+
+        return ops.while_loop(lambda i, y: i < n, step, (0, x))[1]
+
+    x = normal(3, 6)
+    result = jit(function, OPEN, is_causal=True)(x, np.array(4, "int32"))
+    expected = x.copy()
+    for i in range(4):
+        expected[:, i] = expected.mean(axis=1)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
