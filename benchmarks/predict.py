@@ -56,12 +56,12 @@ def parse(case):
 
 @functools.cache
 def batches_of(name, batch):
-    """How many batches are many: as many as take `MANY`, by eights."""
+    """How many batches are many: as many as take `MANY`, by threads."""
     x = models.data(name, batch)
     call = functools.partial(models.build(name).predict_on_batch, x)
     call()
     count = int(MANY / harness.median_time(call, 0.05))
-    return THREADS * max(2, min(500, count // THREADS))
+    return THREADS * max(1, min(500, count // THREADS))
 
 
 @functools.cache
@@ -77,11 +77,11 @@ def prepare(case):
         x, count = models.data(name, batch), batches_of(name, batch)
         call = functools.partial(call_in_threads, model, x, count)
         return call, count, first_time(call) / count
-    few = models.data(name, 16 * batch)
+    few = models.data(name, THREADS * batch)
     many = functools.partial(model.predict, batch_size=batch, verbose=0)
-    first = first_time(functools.partial(many, few)) / 16
+    first = first_time(functools.partial(many, few)) / THREADS
     count = batches_of(name, batch)
-    x = few.repeat(-(-count // 16), axis=0)[: count * batch]
+    x = few.repeat(count // THREADS, axis=0)[: count * batch]
     return functools.partial(many, x), count, first
 
 
@@ -148,9 +148,9 @@ def prepare_runtime(case):
         call = functools.partial(run_request, model.create_infer_request(), x)
         return call, 1, seconds + first_time(call)
     model, _ = compiled(name, "THROUGHPUT")
-    few = models.data(name, 16 * batch)
+    few = models.data(name, THREADS * batch)
     count = batches_of(name, batch)
-    x = few.repeat(-(-count // 16), axis=0)[: count * batch]
+    x = few.repeat(count // THREADS, axis=0)[: count * batch]
     request = model.create_infer_request()
     y = run_request(request, few[:batch])
     out = np.empty((len(x), *y.shape[1:]), y.dtype)

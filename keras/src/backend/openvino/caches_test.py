@@ -7,6 +7,7 @@ from keras.src import layers
 from keras.src import ops
 from keras.src.backend.openvino import stages
 from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.testing import check as check_both
 from keras.src.backend.openvino.testing import normal
 
 LAYERS, HEADS, SIZE, WIDTH, WORDS = 3, 4, 8, 32, 11
@@ -299,3 +300,21 @@ def test_appending_is_for_what_was_stacked():
     for i in range(4):
         expected[:, i] = expected.mean(axis=1)
     np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_rows_and_shapes_of_stacks(axis, dynamic):
+    """Nothing is stacked for them, whatever the model then computes."""
+
+    def function(x):
+        stack = ops.stack([x, x * 2.0, x + 1.0], axis=axis)
+        rows = [ops.take(stack, i, axis=axis) for i in (0, 1, 2, -1)]
+        shape = ops.convert_to_tensor(ops.shape(stack))
+        return [*rows, shape, ops.shape(rows[1])[0] + ops.sum(stack)]
+
+    x = normal(4, 5)
+    stack = np.stack([x, x * 2, x + 1], axis=axis)
+    rows = [np.take(stack, i, axis=axis) for i in (0, 1, 2, -1)]
+    expected = [*rows, stack.shape, 4 + stack.sum()]
+    check_both(function, [x], expected, dynamic=dynamic)

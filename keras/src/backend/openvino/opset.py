@@ -307,8 +307,7 @@ def _shape(inputs, attributes):
     if not rows:
         return None
     shape = graph.build("ShapeOf", rows[:1], attributes).output(0)
-    count = np.array([len(rows)], attributes["output_type"].replace("i", "int"))
-    dims = [shape, graph.constant(count)]
+    dims = [shape, rewriting.constant_like([len(rows)], shape)]
     order = list(range(len(inputs[0].partial_shape) - 1))
     order.insert(axis, len(order))
     return graph.build(
