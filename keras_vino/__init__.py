@@ -12,6 +12,7 @@ environment.
 import json
 import os
 import sys
+from importlib import import_module
 from importlib.util import spec_from_file_location
 
 BACKEND = "keras.src.backend.openvino"
@@ -24,21 +25,23 @@ if not os.path.isdir(os.path.join(TREE, "keras")):
     TREE = os.path.dirname(TREE)
 
 
-# What stands in the backend and a user finds here.
-SETTINGS = ("configure", "configured")
+# What stands in the backend and a user finds here, by its module there.
+PUBLIC = {
+    "configure": "settings",
+    "configured": "settings",
+    "stream": "streaming",
+}
 
 
 def __getattr__(name):
-    if name not in SETTINGS:
+    if name not in PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if not active():
         raise RuntimeError(
             f"`keras_vino.{name}` is for the OpenVINO backend; set "
             "KERAS_BACKEND=openvino before Keras is imported."
         )
-    from keras.src.backend.openvino import settings
-
-    return getattr(settings, name)
+    return getattr(import_module(f"{BACKEND}.{PUBLIC[name]}"), name)
 
 
 def find_spec(name, path=None, target=None):

@@ -6,6 +6,7 @@ is used for another.
 """
 
 import collections.abc
+import contextlib
 import functools
 import json
 import numbers
@@ -414,6 +415,18 @@ def _settable(device):
 # `clear_session` ends none of them, as it would if this was Keras's global
 # state.
 _scopes = threading.local()
+
+
+@contextlib.contextmanager
+def scope_of(device, properties):
+    """What scopes set in another thread: see `get_device`, `get_properties`."""
+    _enter("device", device)
+    _enter("properties", properties)
+    try:
+        yield
+    finally:
+        _leave("properties")
+        _leave("device")
 
 
 def _scoped(kind):

@@ -4,7 +4,9 @@ A `Loop` of OpenVINO copies all that it hands on in each step. Here a step is a
 call of a compiled model, and what a decoder caches stays there as its state.
 """
 
+import contextlib
 import itertools
+import threading
 import typing
 
 import numpy as np
@@ -15,6 +17,24 @@ from keras.src.backend.openvino import device
 from keras.src.backend.openvino import rewriting
 from keras.src.backend.openvino.attention import fuse_attention
 from keras.src.backend.openvino.executable import InferenceError
+
+# Who is told of the values of a loop on this thread.
+_listeners = threading.local()
+
+
+@contextlib.contextmanager
+def heard_by(listener):
+    """Calls `listener` after each step of a loop on this thread.
+
+    Args:
+        listener: is given a list of the `numpy.ndarray` of each value that is
+            no cache. What it raises ends the loop.
+    """
+    _listeners.listener = listener
+    try:
+        yield
+    finally:
+        del _listeners.listener
 
 
 class Loop(typing.NamedTuple):
@@ -120,12 +140,15 @@ class Stages:
         values, others = values[: self._count], values[self._count :]
         constant, later = others[: self._constant], others[self._constant :]
         trips = int(trips)
+        listener = getattr(_listeners, "listener", None)
         if proceed and trips:
             with self._step.session() as session:
                 step = self._caches.begin(session, arrays, values, constant)
                 while proceed and trips:
                     proceed, *values = step([*values, *constant])
                     trips -= 1
+                    if listener is not None:
+                        listener(values)
         return self._after([*values, *later])
 
     def is_busy(self):
