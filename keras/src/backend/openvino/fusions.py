@@ -22,6 +22,7 @@ def prevent_fusions(model):
     _keep_weights_apart(models)
     _keep_slices(models)
     _keep_constants_apart(models)
+    _keep_from_columns(models)
     for node in _nodes(models):
         rule = _RULES.get(node.get_type_name())
         result = rule and rule(node, *node.input_values())
@@ -330,6 +331,63 @@ def _rounded(node):
             node.get_type_name(), node.input_values(), {}, x.element_type
         ).output(0)
     return graph.node("Maximum", [x, x], {}).output(0)
+
+
+def _keep_from_columns(models):
+    """Repeats constants of another axis than the last behind products.
+
+    With open dims, the CPU plugin takes one with several numbers along a single
+    axis for one number for each column of the product, whatever the axis, and
+    fails if there are more or fewer columns.
+    """
+    for node in _nodes(models):
+        if node.get_type_name() not in _FUSED_BEHIND_PRODUCTS:
+            continue
+        for port, other in zip(node.inputs(), node.inputs()[::-1]):
+            constant = port.get_source_output()
+            columns = _columns_of_product(other.get_source_output())
+            if columns and _has_another_axis(constant):
+                shape = [1] * (len(constant.partial_shape) - 1) + [columns]
+                port.replace_source_output(rewriting.repeated(constant, shape))
+
+
+_FUSED_BEHIND_PRODUCTS = (
+    "Add",
+    "Divide",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "PRelu",
+    "Power",
+    "SquaredDifference",
+    "Subtract",
+)
+
+
+def _has_another_axis(output):
+    """Whether a constant has several numbers along one axis, not the last."""
+    dims = graph.static_shape(output)
+    if rewriting.constant_of(output) is None or dims is None:
+        return False
+    several = [axis for axis, dim in enumerate(dims) if dim > 1]
+    return len(several) == 1 and several[0] < len(dims) - 1
+
+
+def _columns_of_product(x):
+    """The last dim behind a product, if known and several; 0 otherwise."""
+    dim, node = x.partial_shape[-1] if len(x.partial_shape) else 0, x.get_node()
+    if dim == 0 or dim.is_dynamic or dim == 1:
+        return 0
+    while node.get_type_name() != "MatMul":
+        others = [
+            source
+            for source in node.input_values()
+            if rewriting.constant_of(source) is None
+        ]
+        if len(others) != 1 or "Convolution" in node.get_type_name():
+            return 0
+        node = others[0].get_node()
+    return dim.get_length()
 
 
 def _transpose(node, x, order):

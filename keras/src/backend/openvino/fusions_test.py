@@ -449,3 +449,39 @@ def test_normalizations_of_a_whole_model_are_left_to_openvino():
     before = node_types(traced).count("Maximum")
     prevent_fusions(traced)
     assert node_types(traced).count("Maximum") == before
+
+
+ROWS = np.array([1, 20, 300, 4000], "float32").reshape(4, 1, 1)
+
+
+@pytest.mark.parametrize("dynamic", [False, (0,), True])
+@pytest.mark.parametrize("columns", [4, 5])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x + ROWS,
+        lambda x: x + ROWS[None],
+        lambda x: x - ROWS,
+        lambda x: ROWS - x,
+        lambda x: x * ROWS,
+        lambda x: x / ROWS,
+        lambda x: numpy.maximum(x, ROWS / 1000),
+        lambda x: 1 - nn.tanh(x) * ROWS,
+        lambda x: nn.relu(x + 1) + ROWS,
+        lambda x: numpy.transpose(nn.relu(x), (0, 3, 2, 1)) * ROWS[:, 0, 0],
+        lambda x: nn.relu(x) ** 2 + ROWS * 2,
+        lambda x: x + ROWS.reshape(4, 1),
+    ],
+)
+def test_constants_along_another_axis_than_the_columns(
+    function, columns, dynamic
+):
+    """They are no bias of the product before them."""
+    x, weights = normal(3, 4, 4, 6), normal(6, columns, seed=1)
+    assert_same_both_ways(
+        lambda x: function(numpy.matmul(x, weights)),
+        x,
+        dynamic,
+        rtol=1e-5,
+        atol=1e-3,
+    )

@@ -119,6 +119,12 @@ def reshaped_like(x, other):
     return graph.node("Reshape", [x, _shape_of(other)], attributes).output(0)
 
 
+def repeated(constant, times):
+    """An output of a Constant's values, repeated along each axis."""
+    attributes, repeats = {}, integer_constant(times)
+    return graph.build("Tile", [constant, repeats], attributes).output(0)
+
+
 def broadcast_with(x, other):
     """`x` in the shape that it and another output broadcast to."""
     mode = {"mode": "bidirectional"}
