@@ -136,6 +136,8 @@ class Growing:
         whole = self._wholes.get(_name(x.output)) if is_symbolic(x) else None
         if whole is None or x.ndim != updates.ndim or len(starts) != x.ndim:
             return None
+        if x.dtype not in ("float32", "bfloat16"):
+            return None  # the CPU plugin cannot set a state of float16
         moved = [i for i, start in enumerate(starts) if not _is_zero(start)]
         if len(moved) != 1 or not _is_one_position(x, updates, moved[0]):
             return None

@@ -223,7 +223,10 @@ class Session:
         Args:
             arrays: a dict of the `numpy.ndarray` for each name.
         """
-        self._request.set_states(arrays)
+        try:
+            self._request.set_states(arrays)
+        except RuntimeError as error:
+            raise _failure(list(arrays.values()), error) from None
 
     def __call__(self, arrays):
         """Infers once, as the `Executable` does."""

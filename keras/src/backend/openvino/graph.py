@@ -429,6 +429,10 @@ class Trace:
         self.loop = loop
         self._scopes = [Scope()]
 
+    def forget(self):
+        """Lets go of the nodes: those that nothing needs count as users."""
+        self._scopes = [Scope()]
+
     @contextlib.contextmanager
     def growth(self, growing):
         """Lets what is traced inside make caches longer."""

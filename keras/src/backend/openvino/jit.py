@@ -424,6 +424,7 @@ class _Compiled:
         if trace.loop is not None:
             self._executable = stages.Stages(*traced, target)
             return
+        trace.forget()
         about = place and self._about(place)
         # What is not stored whole the runtime keeps by its graph.
         self._executable = device.compile_model(

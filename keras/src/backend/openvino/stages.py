@@ -108,15 +108,15 @@ class Stages:
         results, later = rewriting.captured(
             trace.innermost.nodes.values(), loop.final, results
         )
-        self._caches = _Caches(loop, parameters, target)
-        initial = self._caches.others(loop.initial)
-        self._count = len(initial)
+        trace.forget()
+        self._caches = _Caches(step, target)
+        self._count = len(loop.initial)
         self._constant = len(step.captured)
         self._before = device.compile_model(
             [
                 loop.trips,
                 loop.condition,
-                *initial,
+                *loop.initial,
                 *[outer for outer, _ in step.captured],
                 *[outer for outer, _ in later],
             ],
@@ -139,11 +139,14 @@ class Stages:
         trips, proceed, *values = self._before(arrays)
         values, others = values[: self._count], values[self._count :]
         constant, later = others[: self._constant], others[self._constant :]
+        filled = self._caches.of(values)
+        values = self._caches.others(values)
         trips = int(trips)
         listener = getattr(_listeners, "listener", None)
         if proceed and trips:
             with self._step.session() as session:
-                step = self._caches.begin(session, arrays, values, constant)
+                step = self._caches.begin(session, filled, values, constant)
+                del filled
                 while proceed and trips:
                     proceed, *values = step([*values, *constant])
                     trips -= 1
@@ -163,14 +166,11 @@ class _Caches:
     """The caches of a step that are states of its model.
 
     Args:
-        loop: a `Loop`.
-        parameters: a list of the `openvino.Output` of the Parameters of what
-            is before the loop.
+        step: a `Step`.
         target: a `settings.Target`.
     """
 
-    def __init__(self, loop, parameters, target):
-        step = loop.step
+    def __init__(self, step, target):
         self._places = rewriting.places(
             [growth.whole for growth in step.growths], step.parameters
         )
@@ -183,11 +183,10 @@ class _Caches:
             [*self.others(step.parameters), *[x for _, x in step.captured]],
             target,
         )
-        filled = [loop.initial[place] for place in self._places]
-        self._used = rewriting.used(parameters, filled)
-        self._prompt = _compile_alone(
-            filled, [parameters[i] for i in self._used], target
-        )
+
+    def of(self, values):
+        """The caches among the values of all carries."""
+        return [values[place] for place in self._places]
 
     def others(self, values):
         """Those of the values of all carries that are no cache."""
@@ -212,18 +211,18 @@ class _Caches:
             sinks=states.sinks,
         )
 
-    def begin(self, session, arrays, values, constant):
-        """Fills the caches; returns the function of a step."""
+    def begin(self, session, filled, values, constant):
+        """Fills the caches; returns the function of a step.
+
+        Args:
+            session: a `Session` of the model of a step.
+            filled: the caches as a whole, of which the first positions count.
+            values, constant: what else the first step gets.
+        """
         length = int(self._first([*values, *constant])[0])
+        limit = filled[0].shape[self._axes[0]]
         if length < 0:
             raise InferenceError(f"The loop updates position {length} first.")
-        prompt = [arrays[i] for i in self._used]
-        shortened = _shortened(prompt, length)
-        filled = self._prompt(shortened)
-        if shortened is prompt:
-            limit = filled[0].shape[self._axes[0]]
-        else:
-            limit = prompt[0].shape[1]
         rows = [
             np.ascontiguousarray(x[(slice(None),) * axis + (slice(length),)])
             for x, axis in zip(filled, self._axes)
@@ -257,11 +256,3 @@ def _compile_alone(outputs, inputs, target):
         [parameter.output(0) for parameter in model.get_parameters()],
         target,
     )
-
-
-def _shortened(arrays, length):
-    """The first positions of arrays of one length, but one at least."""
-    lengths = {x.shape[1] if x.ndim > 1 else None for x in arrays}
-    if None in lengths or len(lengths) > 1:
-        return arrays
-    return [np.ascontiguousarray(x[:, : max(length, 1)]) for x in arrays]
