@@ -2,6 +2,7 @@
 
 from keras import ops
 from keras import tree
+from keras.src.backend.openvino.fingerprint import is_as_released
 from keras.src.backend.openvino.jit import jit
 
 
@@ -40,20 +41,14 @@ def _compiled(model, inputs, fn):
 
 
 def _is_decoder(model, inputs):
-    """Whether a task is a decoder of KerasHub's own, and of text alone.
+    """Whether a task is a decoder of text alone, and all of it KerasHub's own.
 
     It fills its caches one position after another, and no position looks at
     later ones. What others do is not known, nor what encoders and images are
     to their tokens.
     """
     is_text = isinstance(inputs, dict) and set(inputs) == _TEXT
-    kind = type(model)
-    methods = [getattr(kind, name, None) for name in _METHODS]
-    return is_text and all(
-        method is None or method.__module__.startswith("keras_hub.")
-        for method in methods
-    )
+    return is_text and all(map(is_as_released, model._flatten_layers()))
 
 
 _TEXT = {"token_ids", "padding_mask"}
-_METHODS = ("generate_step", "call_with_cache", "_build_cache")

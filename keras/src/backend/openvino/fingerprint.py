@@ -321,6 +321,33 @@ def _codes_of(function):
                 waiting.append(cell.cell_contents)
 
 
+def is_as_released(x):
+    """Whether all methods of an object are those of Keras and KerasHub.
+
+    Neither its classes nor itself have any that others wrote.
+    """
+    parts = [
+        part
+        for kind in type(x).__mro__
+        for value in vars(kind).values()
+        for part in _parts_of(value)
+    ]
+    functions = [x for x in parts if isinstance(x, types.FunctionType)]
+    functions += [
+        value
+        for name, value in vars(x).items()
+        if callable(value) and hasattr(type(x), name)
+    ]
+    return all(map(_is_released, functions))
+
+
+def _is_released(function):
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return type(function).__module__.partition(".")[0] in _PACKAGES
+    return any(map(code.co_filename.startswith, _roots()))
+
+
 @functools.lru_cache(2**14)
 def _instructions(code):
     """A digest of what a code object does, wherever it stands."""

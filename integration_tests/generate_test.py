@@ -1,0 +1,143 @@
+"""`generate` of decoders in steps, compared with what they give eagerly."""
+
+import numpy as np
+import pytest
+
+import keras
+from keras import ops
+from keras.src.backend.openvino import stages
+
+models = pytest.importorskip("keras_hub").models
+
+SMALL = {
+    "vocabulary_size": 50,
+    "num_layers": 2,
+    "hidden_dim": 32,
+    "intermediate_dim": 48,
+}
+
+
+def gpt2(task=models.GPT2CausalLM, **options):
+    backbone = models.GPT2Backbone(
+        **SMALL, num_heads=4, max_sequence_length=40, **options
+    )
+    return begun(task(backbone, preprocessor=None))
+
+
+def llama(**options):
+    backbone = models.LlamaBackbone(
+        **SMALL, num_query_heads=4, num_key_value_heads=2, **options
+    )
+    return begun(models.LlamaCausalLM(backbone, preprocessor=None))
+
+
+def phi3():
+    """Its rotary embedding looks at the length of what it gets."""
+    backbone = models.Phi3Backbone(
+        **SMALL,
+        num_query_heads=4,
+        num_key_value_heads=2,
+        max_sequence_length=32,
+        pretraining_sequence_length=8,
+        rope_scaling_type="su",
+        rope_scaling_short_factor=[1.0] * 4,
+        rope_scaling_long_factor=[1.0, 3.0, 5.0, 9.0],
+    )
+    return begun(models.Phi3CausalLM(backbone, preprocessor=None))
+
+
+def begun(model):
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.normal(size=weight.shape) * 0.5)
+    model.compile(sampler="greedy")
+    return model
+
+
+def prompts(counts, length):
+    rng = np.random.default_rng(length)
+    tokens = rng.integers(1, 50, (len(counts), length)).astype("int32")
+    mask = np.arange(length) < np.array(counts)[:, None]
+    return {"token_ids": tokens * mask, "padding_mask": mask}
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """A list of the `Stages` that are made."""
+    made = []
+
+    class Recorded(stages.Stages):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(stages, "Stages", Recorded)
+    return made
+
+
+def check(model, *cases, stop=None):
+    def generate(is_eager):
+        model.run_eagerly = is_eager
+        return [
+            model.generate(prompts(*case), stop_token_ids=stop)
+            for case in cases
+        ]
+
+    expected = generate(is_eager=True)
+    for result, values in zip(generate(is_eager=False), expected):
+        for key, value in values.items():
+            np.testing.assert_array_equal(result[key], value)
+
+
+@pytest.mark.parametrize("build", [gpt2, llama, phi3])
+def test_one_pair_of_models_is_for_all_lengths(made, build):
+    cases = [([3], 9), ([5, 2], 14), ([1, 4, 11], 12), ([12], 12), ([2], 24)]
+    check(build(), *cases, stop=(7, 30))
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "mixed_float16", "bfloat16"])
+def test_other_dtypes(dtype):
+    check(gpt2(dtype=dtype), ([3], 8))
+
+
+def test_new_weights(made):
+    model = gpt2()
+    for factor in (1, -1, 2):
+        model.set_weights([w * factor for w in model.get_weights()])
+        check(model, ([3, 5], 12))
+    assert len(made) == 3
+
+
+class Halved(models.GPT2CausalLM):
+    def call_with_cache(self, *args):
+        logits, *others = super().call_with_cache(*args)
+        return logits[..., ::-1], *others
+
+
+def test_what_users_change_is_taken_as_it_is(made):
+    check(gpt2(Halved), ([3, 5], 12))
+    model = gpt2()
+    layer = model.backbone.transformer_layers[0]
+    mask = layer._compute_self_attention_mask
+    layer._compute_self_attention_mask = lambda *args, **kwargs: ops.ones_like(
+        mask(*args, **kwargs)
+    )
+    check(model, ([3, 5], 12))
+    model = gpt2()
+    model.backbone.embeddings_dropout = Centred()
+    check(model, ([3, 5], 12))
+    assert not made
+
+
+class Centred(keras.layers.Layer):
+    def call(self, x):
+        return x - ops.mean(x, axis=1, keepdims=True) / 2
+
+
+def test_longer_than_the_positions_that_were_trained():
+    model = gpt2()
+    check(model, ([3], 40))
+    with pytest.raises(ValueError, match="does not fit"):
+        model.generate(prompts([3], 41), stop_token_ids=None)
+    check(model, ([3], 40))
