@@ -130,8 +130,10 @@ class Node:
             # Others only add behind `count` meanwhile, and a list changes a
             # slice in one step.
             count = len(users)
-            users[:count] = [u for u in users[:count] if u() is not None]
-            self.crowd = max(64, 2 * len(users))
+            alive = [u for u in users[:count] if u() is not None]
+            users[:count] = alive
+            # Not of those that came meanwhile, which may be gone too.
+            self.crowd = max(64, 2 * len(alive))
         finally:
             _removing.release()
 
