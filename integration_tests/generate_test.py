@@ -5,7 +5,7 @@ import pytest
 
 import keras
 from keras import ops
-from keras.src.backend.openvino import stages
+from keras.src.backend.openvino.testing import made_stages
 
 models = pytest.importorskip("keras_hub").models
 
@@ -63,16 +63,7 @@ def prompts(counts, length):
 
 @pytest.fixture
 def made(monkeypatch):
-    """A list of the `Stages` that are made."""
-    made = []
-
-    class Recorded(stages.Stages):
-        def __init__(self, *args):
-            super().__init__(*args)
-            made.append(self)
-
-    monkeypatch.setattr(stages, "Stages", Recorded)
-    return made
+    return made_stages(monkeypatch)
 
 
 def check(model, *cases, stop=None):

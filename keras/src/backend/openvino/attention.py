@@ -23,7 +23,11 @@ def fuse_attention(growths):
     Args:
         growths: a list of `caches.Growth`.
     """
-    caches = {_name(growth.result): growth.result for growth in growths}
+    caches = {
+        _name(growth.result): growth.result
+        for growth in growths
+        if len(growth.result.get_partial_shape()) == len(_HEADS_FIRST)
+    }
     for keys in caches.values():
         for attention in list(_attentions(keys, caches)):
             rewriting.rewire(attention.output, attention.fused())
@@ -39,7 +43,7 @@ class _Attention(typing.NamedTuple):
         keys, values: (batch, positions, heads, width).
         groups: how many heads share one of keys and values.
         scale: what the products are multiplied by.
-        mask: bool, true where a query looks, or `None`.
+        mask: the `_Mask` of the products, or `None`.
         is_masked: whether queries that look nowhere give 0.
         output: the node that gives (batch, heads, queries, width).
     """
@@ -58,31 +62,52 @@ class _Attention(typing.NamedTuple):
         query = _heads_first(_heads_last(self.query))
         keys = _heads_first(_repeated(self.keys, self.groups))
         values = _heads_first(_repeated(self.values, self.groups))
-        mask = graph.constant(np.zeros((1, 1, 1, 1), np.float32))
         scale = graph.constant(np.array(self.scale, np.float32))
-        if self.mask is not None:
-            mask = self.mask
         result = graph.node(
             "ScaledDotProductAttention",
-            [query, keys, values, mask, scale],
+            [query, keys, values, self._bias(), scale],
             {"causal": False},
         ).output(0)
         if not self.is_masked:
             return result
         axis = rewriting.integer_constant([-1])
-        looks = graph.node("ReduceLogicalOr", [mask, axis], {"keep_dims": True})
-        zero = graph.constant(np.array(0, np.float32))
-        inputs = [looks.output(0), result, zero]
+        looks = [self.mask.condition, axis]
+        looks = graph.node("ReduceLogicalOr", looks, {"keep_dims": True})
+        inputs = [looks.output(0), result, rewriting.constant_like(0, result)]
         return graph.node("Select", inputs, {}).output(0)
+
+    def _bias(self):
+        """What is added to the products.
+
+        It is finite, so that queries that look nowhere look everywhere, as they
+        do where they take so much for it.
+        """
+        if self.mask is None:
+            return graph.constant(np.zeros((1, 1, 1, 1), np.float32))
+        condition, value = self.mask
+        inputs = [condition, rewriting.constant_like(0, value), value]
+        return graph.node("Select", inputs, {}).output(0)
+
+
+class _Mask(typing.NamedTuple):
+    """What takes the place of some products.
+
+    Attributes:
+        condition: true where a query looks.
+        value: the `openvino.Output` of a Constant far below the others.
+    """
+
+    condition: typing.Any
+    value: typing.Any
 
 
 def _attentions(keys, caches):
     """The attentions over a cache of keys, in the nodes behind it."""
     for own, groups in _with_groups(keys):
-        for node in _takers(own, "Transpose"):
+        for node in rewriting.takers(own, "Transpose"):
             if rewriting.integers(node.input_value(1)) != [0, 2, 3, 1]:
                 continue
-            for product in _takers(node.output(0), "MatMul"):
+            for product in rewriting.takers(node.output(0), "MatMul"):
                 found = _attention(product, keys, groups, caches)
                 if found is not None:
                     yield found
@@ -92,7 +117,9 @@ def _take_shapes_before_repeating(cache):
     """Leaves the attention alone with a cache that is repeated for it."""
     for node in _repeats(cache):
         groups = _groups(node, cache)
-        for shape in _takers(node.output(0), "ShapeOf") if groups else ():
+        for shape in (
+            rewriting.takers(node.output(0), "ShapeOf") if groups else ()
+        ):
             own = rewriting.node_like(shape, [cache])
             times = rewriting.constant_like([1, 1, groups, 1], own)
             rewriting.rewire(
@@ -111,7 +138,7 @@ def _with_groups(cache):
 
 def _repeats(cache):
     """The nodes behind a cache that may repeat its heads."""
-    return _takers(cache, "Gather") + _takers(cache, "Tile")
+    return rewriting.takers(cache, "Gather") + rewriting.takers(cache, "Tile")
 
 
 def _groups(node, cache):
@@ -183,13 +210,13 @@ def _masked(scores):
     # Of what is so far below the others nothing is left.
     if constant is None or not np.all(constant.data <= -1e9):
         return None, scores
-    return node.input_value(0), node
+    return _Mask(node.input_value(0), node.input_value(2)), node
 
 
 def _masked_again(weights, mask):
     """The node that makes 0 of masked weights, or `None`."""
     node = _only_taker(weights, "Select")
-    if node is None or _port(node.input_value(0)) != _port(mask):
+    if node is None or _port(node.input_value(0)) != _port(mask.condition):
         return None
     constant = rewriting.constant_of(node.input_value(2))
     is_zero = constant is not None and not np.any(constant.data)
@@ -241,11 +268,6 @@ def _heads_last(x):
     if is_transpose and rewriting.integers(node.input_value(1)) == _HEADS_FIRST:
         return node.input_value(0)
     return _heads_first(x)
-
-
-def _takers(output, type):
-    targets = [x.get_node() for x in output.get_target_inputs()]
-    return [node for node in targets if node.get_type_name() == type]
 
 
 def _only_taker(node, type):

@@ -40,6 +40,7 @@ class Stack(typing.NamedTuple):
 
 
 def mapped(function, stack):
+    """`Stack.map`, also of an output alone."""
     if isinstance(stack, Stack):
         return stack.map(function)
     return function(stack)
@@ -81,21 +82,16 @@ def parts_like(stack, output):
     """
     if not isinstance(stack, Stack):
         return [output]
-    own = taken_apart(output)
-    is_alike = isinstance(own, Stack) and own.axis == stack.axis
-    parts = own.parts if is_alike else None
-    if parts is None or len(parts) != len(stack.parts):
+    axis, rows = rewriting.stacked(output)
+    count = len(stack.parts)
+    if axis != stack.axis or len(rows) != count:
         x = OpenVINOKerasTensor(output)
-        count = range(len(stack.parts))
-        parts = [apply("Gather", x, i, stack.axis).output for i in count]
-    found = []
-    for like, part in zip(stack.parts, parts):
-        found += parts_like(like, part_of(part))
-    return found
-
-
-def part_of(part):
-    return joined(part).output if isinstance(part, Stack) else part
+        rows = [apply("Gather", x, i, stack.axis).output for i in range(count)]
+    return [
+        part
+        for like, row in zip(stack.parts, rows)
+        for part in parts_like(like, row)
+    ]
 
 
 class Growth(typing.NamedTuple):
@@ -249,17 +245,20 @@ def kept(growths):
         The `States`.
     """
     beams = graph.parameter("int32", (None,))
-    names, sinks, shapes = [], [], []
+    names, sinks, shapes = [], [], {}
     for index, growth in enumerate(growths):
         name = f"cache{index}"
         read, sink = _state(name, growth, beams)
         names.append(name)
         sinks.append(sink)
-        shapes.append(_grown_shape(read, growth.axis))
+        # One for all that know the same dims: they grow together.
+        kind = growth.past.get_partial_shape().to_string(), growth.axis
+        if kind not in shapes:
+            shapes[kind] = _grown_shape(read, growth.axis)
         # Of what is fused with the attention, nobody may ask for the shape.
         for node in _shapes_of(growth.whole) + _shapes_of(growth.result):
-            kind = {"destination_type": node.get_element_type().to_string()}
-            shape = graph.node("Convert", [shapes[0]], kind)
+            type = {"destination_type": node.get_element_type().to_string()}
+            shape = graph.node("Convert", [shapes[kind]], type)
             rewriting.rewire(node, shape.output(0))
     return States(names, beams, sinks)
 
@@ -285,12 +284,7 @@ def _nothing(growth, beams):
     batch = graph.node("ShapeOf", [beams], {"output_type": "i32"}).output(0)
     rest = graph.constant(np.array(dims[1:], np.int32))
     shape = graph.node("Concat", [batch, rest], {"axis": 0}).output(0)
-    kind = growth.past.get_element_type().to_string()
-    zero = graph.node(
-        "Convert",
-        [graph.constant(np.float32(0).reshape(()))],
-        {"destination_type": kind},
-    ).output(0)
+    zero = rewriting.constant_like(0, growth.past)
     return graph.node("Broadcast", [zero, shape], {"mode": "numpy"}).output(0)
 
 
@@ -303,9 +297,4 @@ def _grown_shape(read, axis):
 
 
 def _shapes_of(output):
-    targets = output.get_target_inputs()
-    return [x.get_node() for x in targets if _is_shape(x.get_node())]
-
-
-def _is_shape(node):
-    return node.get_type_name() == "ShapeOf"
+    return rewriting.takers(output, "ShapeOf")

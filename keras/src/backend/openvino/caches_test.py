@@ -5,10 +5,11 @@ import pytest
 
 from keras.src import layers
 from keras.src import ops
-from keras.src.backend.openvino import stages
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.testing import check as check_both
+from keras.src.backend.openvino.testing import made_stages
 from keras.src.backend.openvino.testing import normal
+from keras.src.backend.openvino.testing import runtime_types
 
 LAYERS, HEADS, SIZE, WIDTH, WORDS = 3, 4, 8, 32, 11
 OPEN = [(None, None)]
@@ -75,13 +76,13 @@ class Decoder:
         shape = (batch, LAYERS, 2, length, self.kv_heads, SIZE)
         return self.call(prompt, ops.zeros(shape, "float32"), 0)[1]
 
-    def generate(self, prompt, count):
+    def generate(self, prompt, count, stride=1):
         def step(prompt, cache, index):
             words = ops.slice(prompt, [0, index - 1], [ops.shape(prompt)[0], 1])
             scores, cache = self.call(words, cache, index - 1)
             best = ops.cast(ops.argmax(scores, axis=-1), "int32")
             prompt = ops.slice_update(prompt, [0, index], best)
-            return prompt, cache, index + 1
+            return prompt, cache, index + stride
 
         return ops.while_loop(
             lambda prompt, cache, index: index < ops.shape(prompt)[1],
@@ -116,22 +117,12 @@ def prompt_of(batch, count, length):
 
 @pytest.fixture
 def made(monkeypatch):
-    """A list of the `Stages` that are made."""
-    made = []
-
-    class Recorded(stages.Stages):
-        def __init__(self, *args):
-            super().__init__(*args)
-            made.append(self)
-
-    monkeypatch.setattr(stages, "Stages", Recorded)
-    return made
+    return made_stages(monkeypatch)
 
 
-def node_types(made):
+def types_of_step(made):
     """The types of the nodes that the step of the last one was compiled to."""
-    model = made[-1]._step._compiled.get_runtime_model()
-    return [x.get_rt_info()["layerType"].astype(str) for x in model.get_ops()]
+    return runtime_types(made[-1]._step._compiled)
 
 
 def check(function, *shape):
@@ -152,14 +143,14 @@ FUSED = "ScaledDotProductAttention"
 @pytest.mark.parametrize("attend", [attend, add_large, scaled])
 def test_attention_over_caches_is_one_node(made, groups, attend):
     check(Decoder(groups, attend).generate, 2, 4, 12)
-    types = node_types(made)
+    types = types_of_step(made)
     assert types.count(FUSED) == LAYERS
     assert types.count("MemoryInput") == 2 * LAYERS
 
 
 def test_attention_of_another_kind_is_computed_as_it_stands(made):
     check(Decoder(1, capped).generate, 2, 4, 12)
-    types = node_types(made)
+    types = types_of_step(made)
     assert FUSED not in types
     assert types.count("MemoryInput") == 2 * LAYERS
 
@@ -210,23 +201,11 @@ def test_caches_that_are_read_otherwise(made):
 
 def test_caches_that_are_filled_in_another_order():
     """Positions are skipped, so that what is there is not what is seen."""
-    decoder = Decoder()
+    decoder, arrays = Decoder(), prompt_of(2, 4, 12)
 
     def generate(prompt, count):
-        def step(prompt, cache, index):
-            words = ops.slice(prompt, [0, index - 1], [ops.shape(prompt)[0], 1])
-            scores, cache = decoder.call(words, cache, index - 1)
-            best = ops.cast(ops.argmax(scores, axis=-1), "int32")
-            prompt = ops.slice_update(prompt, [0, index], best)
-            return prompt, cache, index + 2
+        return decoder.generate(prompt, count, stride=2)[0]
 
-        return ops.while_loop(
-            lambda prompt, cache, index: index < ops.shape(prompt)[1],
-            step,
-            (prompt, decoder.begun(prompt), count),
-        )[0]
-
-    arrays = prompt_of(2, 4, 12)
     staged = jit(generate, OPEN, is_causal=True)
     for _ in range(2):
         np.testing.assert_array_equal(staged(*arrays), generate(*arrays))
@@ -243,20 +222,18 @@ def test_states_are_of_one_call():
         np.testing.assert_array_equal(staged(*arrays), expected)
 
 
-def test_masked_rows_of_attention_are_as_they_were():
+def test_masked_rows_of_attention_are_as_they_were(made):
     """A query that may look at nothing gives 0."""
 
     def function(x, n):
         def step(i, cache):
-            own = cache[:, 0]
             new = ops.ones((ops.shape(x)[0], 1, 2, 4)) * ops.cast(i, "float32")
-            key = ops.slice_update(own[:, 0], [0, i, 0, 0], new)
-            value = ops.slice_update(own[:, 1], [0, i, 0, 0], new)
-            cache = ops.stack([ops.stack([key, value], axis=1)], axis=1)
+            key = ops.slice_update(cache[:, 0], [0, i, 0, 0], new)
+            value = ops.slice_update(cache[:, 1], [0, i, 0, 0], new)
+            cache = ops.stack([key, value], axis=1)
             query = ops.ones((ops.shape(x)[0], 1, 2, 4))
             scores = ops.einsum("btnh,bsnh->bnts", query, key)
-            mask = (x > 0)[:, None, None, :1] & (ops.shape(key)[1] > 0)
-            mask = ops.broadcast_to(mask, ops.shape(scores))
+            mask = (x > 0)[:, None, None, :1]
             out = ops.einsum("bnts,bsnh->btnh", attend(scores, mask), value)
             return i + 1, cache, out
 
@@ -273,12 +250,13 @@ def test_masked_rows_of_attention_are_as_they_were():
     def begin(x):
         shape = (ops.shape(x)[0], ops.shape(x)[1], 2, 4)
         part = ops.zeros(shape)
-        return ops.stack([ops.stack([part, part], axis=1)], axis=1)
+        return ops.stack([part, part], axis=1)
 
     x = np.array([[1] * 5, [-1] * 5], "float32")
     n = np.array(3, "int32")
     result = np.asarray(jit(function, OPEN, is_causal=True)(x, n))
     assert not result[1].any() and result[0].all()
+    assert FUSED in types_of_step(made)
 
 
 def test_appending_is_for_what_was_stacked():

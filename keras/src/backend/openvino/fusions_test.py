@@ -22,6 +22,7 @@ from keras.src.backend.openvino.testing import compiled_models
 from keras.src.backend.openvino.testing import node_types
 from keras.src.backend.openvino.testing import normal
 from keras.src.backend.openvino.testing import run_compiled
+from keras.src.backend.openvino.testing import runtime_types
 from keras.src.backend.openvino.testing import trace
 
 
@@ -428,11 +429,7 @@ def test_normalizations_become_part_of_weights(type, gamma, monkeypatch):
 
     compiled = compiled_models(monkeypatch)
     run_compiled(function, normal(2, 8, 8, 3), dynamic=(0,))
-    runtime = compiled[-1]._compiled.get_runtime_model()
-    types = [
-        node.get_rt_info()["layerType"].astype(str)
-        for node in runtime.get_ordered_ops()
-    ]
+    types = runtime_types(compiled[-1]._compiled)
     assert types.count(type) == 1
     assert not {"Eltwise", "Subgraph"} & set(types)
 

@@ -429,7 +429,7 @@ class Trace:
     def split(self, loop):
         """Ends what is before a loop; a new scope is for what follows."""
         self.loop = loop
-        self._scopes = [Scope()]
+        self.forget()
 
     def forget(self):
         """Lets go of the nodes: those that nothing needs count as users."""

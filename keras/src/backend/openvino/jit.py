@@ -417,10 +417,11 @@ class _Compiled:
         naming = naming_unknown_dims if self.is_open else contextlib.nullcontext
         with naming():
             traced = self._trace(function, treedef, specs, shapes)
-            if not stages.are_of_use(*traced):
+            trace, results, parameters = traced
+            if trace.loop and not stages.are_of_use(trace.loop, results):
                 self._is_causal = False
                 traced = self._trace(function, treedef, specs, shapes)
-        trace, results, parameters = traced
+                trace, results, parameters = traced
         if trace.loop is not None:
             self._executable = stages.Stages(*traced, target)
             return

@@ -273,6 +273,34 @@ register(
     lambda x, shift, axes: np.roll(x, shift.tolist(), axes.tolist()),
     halves=MOVED,
 )
+
+
+def _shape(inputs, attributes):
+    """The shape of a stack, which is not to be stacked for that."""
+    axis, rows = rewriting.stacked(inputs[0])
+    if not rows:
+        return None
+    shape = graph.build("ShapeOf", rows[:1], attributes).output(0)
+    dims = [shape, rewriting.constant_like([len(rows)], shape)]
+    order = list(range(len(inputs[0].partial_shape) - 1))
+    order.insert(axis, len(order))
+    return graph.build(
+        "Gather",
+        [
+            graph.build("Concat", dims, {"axis": 0}).output(0),
+            rewriting.integer_constant(order),
+            rewriting.integer_constant(0),
+        ],
+        {"batch_dims": 0},
+    )
+
+
+register(
+    "ShapeOf",
+    lambda x, output_type="i64": np.array(x.shape, np.int64),
+    halves=MOVED,
+    mend=_shape,
+)
 register("Slice", kernels.strided_slice, halves=MOVED)
 register("Split", kernels.split, halves=MOVED)
 register("Squeeze", kernels.squeeze, halves=MOVED)
@@ -301,26 +329,6 @@ def _row(x, index, axis):
     return rows[i].get_node()
 
 
-def _shape(inputs, attributes):
-    """The shape of a stack, which is not to be stacked for that."""
-    axis, rows = rewriting.stacked(inputs[0])
-    if not rows:
-        return None
-    shape = graph.build("ShapeOf", rows[:1], attributes).output(0)
-    dims = [shape, rewriting.constant_like([len(rows)], shape)]
-    order = list(range(len(inputs[0].partial_shape) - 1))
-    order.insert(axis, len(order))
-    return graph.build(
-        "Gather",
-        [
-            graph.build("Concat", dims, {"axis": 0}).output(0),
-            rewriting.integer_constant(order),
-            rewriting.integer_constant(0),
-        ],
-        {"batch_dims": 0},
-    )
-
-
 def _gather_from_one(inputs, attributes):
     """From a batch known to be one the CPU plugin reads beyond its memory."""
     x, indices, axis = inputs
@@ -333,12 +341,6 @@ def _gather_from_one(inputs, attributes):
     return graph.build("Gather", [x, indices, axis], {"batch_dims": 0})
 
 
-register(
-    "ShapeOf",
-    lambda x, output_type="i64": np.array(x.shape, np.int64),
-    halves=MOVED,
-    mend=_shape,
-)
 register("Gather", kernels.gather, halves=MOVED, mend=_gather)
 register("GatherElements", kernels.gather_elements, halves=MOVED)
 register("GatherND", kernels.gather_nd, halves=MOVED)

@@ -16,6 +16,7 @@ from keras.src.backend.openvino.testing import check
 from keras.src.backend.openvino.testing import compiled_models
 from keras.src.backend.openvino.testing import gradient_of
 from keras.src.backend.openvino.testing import normal
+from keras.src.backend.openvino.testing import runtime_nodes
 from keras.src.backend.openvino.testing import trace
 from keras.src.quantizers.awq_config import AWQConfig
 from keras.src.quantizers.gptq_config import GPTQConfig
@@ -192,12 +193,8 @@ def test_factors_go_into_the_scale(name, monkeypatch):
     y = formula(layer, x) + 1
     expected = y / np.sqrt(1 + 1e-3) * scale + shift
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
-    runtime = compiled[-1]._compiled.get_runtime_model()
-    (product,) = [
-        node
-        for node in runtime.get_ops()
-        if node.get_rt_info()["layerType"].value == "FullyConnected"
-    ]
+    nodes = runtime_nodes(compiled[-1]._compiled)
+    (product,) = [node for type, node in nodes if type == "FullyConnected"]
     expected = {"int8 weights": "i8"}.get(name, "i4")
     assert product.get_input_element_type(1).to_string() == expected
 

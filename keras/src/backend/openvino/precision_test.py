@@ -12,6 +12,7 @@ from keras.src.backend.openvino.device import core
 from keras.src.backend.openvino.dtypes import numpy_dtype
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.testing import run_compiled
+from keras.src.backend.openvino.testing import runtime_types
 
 HALVES = ("float16", "bfloat16")
 FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
@@ -396,10 +397,7 @@ def test_normalisation_is_computed_with_the_layer(name, tmp_path):
     model.export(path, format="openvino", verbose=False)
     hint = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = ov.Core().compile_model(path, "CPU", hint)
-    types = [
-        node.get_rt_info()["layerType"].astype(str)
-        for node in compiled.get_runtime_model().get_ordered_ops()
-    ]
+    types = runtime_types(compiled)
     # Of the input and the output.
     assert types.count("Convert") == 2
     # Of the input, which is rounded.

@@ -97,6 +97,12 @@ def ancestors(outputs):
     return names
 
 
+def takers(output, type):
+    """The nodes of a type that take an output."""
+    targets = [x.get_node() for x in output.get_target_inputs()]
+    return [node for node in targets if node.get_type_name() == type]
+
+
 def rewire(node, output):
     """Gives `output` to all that take the first output of `node`."""
     for target in node.output(0).get_target_inputs():

@@ -75,15 +75,12 @@ class Step(typing.NamedTuple):
     growths: list
 
 
-def are_of_use(trace, results, parameters):
-    """Whether a traced function has no loop, or one whose caches grow.
+def are_of_use(loop, results):
+    """Whether the caches of a `Loop` grow, and nothing that follows takes them.
 
-    The latter only in it: what follows would need them as a whole. Without
-    such caches a loop takes no longer in the model.
+    That would need them as a whole. Without such caches a loop takes no longer
+    in the model.
     """
-    loop = trace.loop
-    if loop is None:
-        return True
     wholes = [growth.whole for growth in loop.step.growths]
     places = rewriting.places(wholes, loop.step.parameters)
     final = [loop.final[place] for place in places]

@@ -5,9 +5,9 @@ import pytest
 
 import keras
 from keras.src import ops
-from keras.src.backend.openvino import stages
 from keras.src.backend.openvino.core import Variable
 from keras.src.backend.openvino.jit import jit
+from keras.src.backend.openvino.testing import made_stages
 from keras.src.backend.openvino.testing import normal
 
 X = np.array([[1, 2, 3, 4, 5, 6, 7], [4, 5, 6, 7, 8, 9, 10]], "float32")
@@ -16,16 +16,7 @@ OPEN = [(None, None), ()]
 
 @pytest.fixture
 def made(monkeypatch):
-    """A list of the `Stages` that are made."""
-    made = []
-
-    class Recorded(stages.Stages):
-        def __init__(self, *args):
-            super().__init__(*args)
-            made.append(self)
-
-    monkeypatch.setattr(stages, "Stages", Recorded)
-    return made
+    return made_stages(monkeypatch)
 
 
 def loop(step, x, n, *values, condition=lambda *_: True, count=None):

@@ -1,5 +1,6 @@
 """What language models generate, handed out as it comes."""
 
+import contextlib
 import queue
 import threading
 import typing
@@ -86,14 +87,13 @@ class _Generation:
         )
 
         def run():
-            try:
-                with scope, stages.heard_by(self._hear):
-                    self.result = model.generate(inputs, **kwargs)
-                self._put(None)
-            except _Stopped:
-                pass
-            except BaseException as error:
-                self._put(error)
+            with contextlib.suppress(_Stopped):
+                try:
+                    with scope, stages.heard_by(self._hear):
+                        self.result = model.generate(inputs, **kwargs)
+                    self._put(None)
+                except BaseException as error:
+                    self._put(error)
 
         self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
@@ -114,7 +114,11 @@ class _Generation:
         self._thread.join()
 
     def _hear(self, values):
-        # What a sampler hands on besides the caches, in this order.
+        # What KerasHub's samplers hand on besides the caches, in this order.
+        # Of others nothing is heard.
+        shapes = [x.shape for x in values[:3]]
+        if len(shapes) < 3 or shapes != [shapes[0], (), shapes[0]]:
+            return
         tokens, count, is_prompt = values[:3]
         self._put(_Step(tokens.copy(), is_prompt.astype(bool), int(count)))
 

@@ -9,6 +9,7 @@ import openvino as ov
 
 from keras.src import tree
 from keras.src.backend.openvino import device
+from keras.src.backend.openvino import stages
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import from_pairs
 from keras.src.backend.openvino.dtypes import is_complex
@@ -127,6 +128,34 @@ def compiled_models(monkeypatch):
 
     monkeypatch.setattr(device, "compile_model", noted)
     return models
+
+
+def made_stages(monkeypatch):
+    """A list that gets the `Stages` that are made from now on in a test."""
+    made = []
+
+    class Noted(stages.Stages):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(stages, "Stages", Noted)
+    return made
+
+
+def runtime_nodes(compiled):
+    """Pairs of the type and the node of what the runtime made of a model.
+
+    Args:
+        compiled: an `openvino.CompiledModel`.
+    """
+    nodes = compiled.get_runtime_model().get_ordered_ops()
+    return [(x.get_rt_info()["layerType"].astype(str), x) for x in nodes]
+
+
+def runtime_types(compiled):
+    """The types of these nodes."""
+    return [type for type, _ in runtime_nodes(compiled)]
 
 
 def normal(*shape, dtype="float32", seed=0):
