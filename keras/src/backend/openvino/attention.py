@@ -80,12 +80,15 @@ class _Attention(typing.NamedTuple):
         """What is added to the products.
 
         It is finite, so that queries that look nowhere look everywhere, as they
-        do where they take so much for it.
+        do where they take so much for it. The plugin reads a number for each
+        position, also where a mask has one for all.
         """
         if self.mask is None:
             return graph.constant(np.zeros((1, 1, 1, 1), np.float32))
         condition, value = self.mask
-        inputs = [condition, rewriting.constant_like(0, value), value]
+        zeros = [rewriting.constant_like(0, value), _positions(self.keys)]
+        zeros = graph.node("Broadcast", zeros, {"mode": "numpy"}).output(0)
+        inputs = [condition, zeros, value]
         return graph.node("Select", inputs, {}).output(0)
 
 
@@ -239,6 +242,13 @@ def _values(output, groups, caches):
     cache = caches.get(_name(repeat.input_value(0)))
     is_alike = cache is not None and _groups(repeat, cache) == groups
     return cache if is_alike else None
+
+
+def _positions(cache):
+    """How many positions a cache has, as an output of one number."""
+    shape = graph.node("ShapeOf", [cache], {"output_type": "i32"}).output(0)
+    first, axis = rewriting.integer_constant([1]), rewriting.integer_constant(0)
+    return graph.node("Gather", [shape, first, axis], {}).output(0)
 
 
 def _repeated(cache, groups):

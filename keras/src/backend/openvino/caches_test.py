@@ -222,41 +222,61 @@ def test_states_are_of_one_call():
         np.testing.assert_array_equal(staged(*arrays), expected)
 
 
+def masked_rows(x, n, mask_of):
+    """Attends in `n` steps to a row of ones, twos and so on, under a mask."""
+
+    def step(i, cache, _):
+        new = ops.ones((ops.shape(x)[0], 1, 2, 4)) * ops.cast(i, "float32")
+        key = ops.slice_update(cache[:, 0], [0, i, 0, 0], new)
+        value = ops.slice_update(cache[:, 1], [0, i, 0, 0], new)
+        query = ops.ones((ops.shape(x)[0], 1, 2, 4))
+        scores = ops.einsum("btnh,bsnh->bnts", query, key)
+        weights = attend(scores, mask_of(x, key))
+        out = ops.einsum("bnts,bsnh->btnh", weights, value)
+        return i + 1, ops.stack([key, value], axis=1), out
+
+    batch, length = ops.shape(x)
+    part = ops.zeros((batch, length, 2, 4))
+    return ops.while_loop(
+        lambda i, cache, out: i < n,
+        step,
+        (
+            ops.sum(ops.zeros_like(n)),
+            ops.stack([part, part], axis=1),
+            ops.zeros((batch, 1, 2, 4)),
+        ),
+    )[2]
+
+
+ROWS = np.array([[1] * 5, [-1] * 5], "float32")
+
+
 def test_masked_rows_of_attention_are_as_they_were(made):
     """A query that may look at nothing gives 0."""
 
     def function(x, n):
-        def step(i, cache):
-            new = ops.ones((ops.shape(x)[0], 1, 2, 4)) * ops.cast(i, "float32")
-            key = ops.slice_update(cache[:, 0], [0, i, 0, 0], new)
-            value = ops.slice_update(cache[:, 1], [0, i, 0, 0], new)
-            cache = ops.stack([key, value], axis=1)
-            query = ops.ones((ops.shape(x)[0], 1, 2, 4))
-            scores = ops.einsum("btnh,bsnh->bnts", query, key)
-            mask = (x > 0)[:, None, None, :1]
-            out = ops.einsum("bnts,bsnh->btnh", attend(scores, mask), value)
-            return i + 1, cache, out
+        def mask_of(x, key):
+            shape = (ops.shape(x)[0], 1, 1, ops.shape(key)[1])
+            return ops.broadcast_to((x > 0)[:, None, None, :1], shape)
 
-        return ops.while_loop(
-            lambda i, cache, out: i < n,
-            lambda i, cache, out: step(i, cache),
-            (
-                ops.sum(ops.zeros_like(n)),
-                begin(x),
-                ops.zeros((ops.shape(x)[0], 1, 2, 4)),
-            ),
-        )[2]
+        return masked_rows(x, n, mask_of)
 
-    def begin(x):
-        shape = (ops.shape(x)[0], ops.shape(x)[1], 2, 4)
-        part = ops.zeros(shape)
-        return ops.stack([part, part], axis=1)
-
-    x = np.array([[1] * 5, [-1] * 5], "float32")
     n = np.array(3, "int32")
-    result = np.asarray(jit(function, OPEN, is_causal=True)(x, n))
+    result = np.asarray(jit(function, OPEN, is_causal=True)(ROWS, n))
     assert not result[1].any() and result[0].all()
     assert FUSED in types_of_step(made)
+
+
+def test_masks_that_are_one_for_all_positions():
+    def function(x, n):
+        return masked_rows(x, n, lambda x, key: (x > 0)[:, None, None, :1])
+
+    n = np.array(3, "int32")
+    result = np.asarray(jit(function, OPEN, is_causal=True)(ROWS, n))
+    weights = np.exp([0, 4, 8])
+    expected = np.average([0, 1, 2], weights=weights)
+    np.testing.assert_allclose(result[0], np.full((1, 2, 4), expected), 1e-5)
+    assert not result[1].any()
 
 
 def test_appending_is_for_what_was_stacked():
