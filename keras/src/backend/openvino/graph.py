@@ -469,10 +469,12 @@ class Scope:
 
     Attributes:
         nodes: a dict of the nodes that were built, by name.
+        dims: a dict of the dims of tensors that were asked for.
     """
 
     def __init__(self):
         self.nodes = {}
+        self.dims = {}
         self._constants = {}
 
     def add(self, node):

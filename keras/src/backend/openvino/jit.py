@@ -49,9 +49,11 @@ MAX_BYTES = 2**30
 # Those that are kept of arguments that a model with open dims fails for.
 MAX_RETRIED = 4
 
-# So many calls that find others at work, more than do not, and a function is
-# compiled for many calls at once; after as many that find none it is no more.
-CROWD = 64
+# So many calls that find others at work, and a function is compiled for many
+# calls at once. One that finds none undoes four: those that come one by one
+# have all of the device again at once, where calls are slow.
+CROWD = 16
+ALONE = 4
 
 # Held while several variables are assigned as one change, and while a function
 # that reads them is compiled.
@@ -176,7 +178,7 @@ class jit:
             if self._crowd == CROWD:
                 self._hint = THROUGHPUT
         elif self._crowd:
-            self._crowd -= 1
+            self._crowd = max(self._crowd - ALONE, 0)
             if not self._crowd:
                 self._hint = LATENCY
 

@@ -18,9 +18,13 @@ def bodies(model):
 
 
 def _own_bodies(node):
-    if node.get_type_name() == "If":
+    type = node.get_type_name()
+    if type == "If":
         return node.get_then_body(), node.get_else_body()
-    return (node.get_function(),) if hasattr(node, "get_function") else ()
+    return (node.get_function(),) if type in _LOOPS else ()
+
+
+_LOOPS = ("Loop", "TensorIterator")
 
 
 def captured(nodes, parameters, results):

@@ -336,6 +336,18 @@ def dims_of(x):
     static = tuple(x.shape)
     if None not in static or not is_symbolic(x):
         return static  # of another framework too: layers run in `tf.data`
+    trace = graph.current_trace()
+    if trace is None:
+        return _found_dims(x, static)
+    # Layers ask often. What is built in the body of a loop is of use there.
+    known = trace.innermost.dims
+    key = x.output.get_node().get_name(), x.output.get_index()
+    if key not in known:
+        known[key] = _found_dims(x, static)
+    return known[key]
+
+
+def _found_dims(x, static):
     dims = apply("ShapeOf", x, output_type="i32")
     return tuple(
         apply("Gather", dims, i, 0) if dim is None else dim
@@ -364,6 +376,7 @@ def traced_caller():
 _KNOWS_NONE = (
     "keras.src.backend.",
     "keras.src.layers.activations.softmax",
+    "keras.src.layers.input_spec",
     "keras.src.layers.merging.dot",
     "keras.src.layers.reshaping.",
     "keras.src.losses.",
