@@ -419,9 +419,10 @@ def _real_fourier(x, length):
     """The transform of real signals, its parts in a first dim of two.
 
     In two products with small matrices, as Cooley and Tukey factor it. With a
-    length of 1,024, that is as accurate as the CPU plugin's RDFT and three
-    times as fast. RDFT is naive where the length is no power of two: with
-    1,000, the products are 16 times as fast and four times as accurate.
+    length of 1,024, that takes a fifth of the time of the CPU plugin's RDFT,
+    and is off by 4e-7 of the largest number, RDFT by 2e-7. RDFT is naive where
+    the length is no power of two: with 1,000, the products are 16 times as fast
+    and four times as accurate.
     """
     factors = _factors(length)
     if factors is None:
@@ -430,10 +431,9 @@ def _real_fourier(x, length):
     signs, first, second = [cast(table, x.dtype) for table in tables]
     bins = rows // 2 + 1
     batch = dims_of(x)[:-1]
-    x = reshape(x, (-1, rows, columns))
-    x = apply("MatMul", x, first, transpose_a=True, transpose_b=False)
-    x = transpose(reshape(x, (-1, columns, bins, 2)), (2, 0, 3, 1))
-    x = matmul(reshape(x, (bins, -1, 2 * columns)), second)
+    x = matmul(first, reshape(x, (-1, rows, columns)))
+    x = transpose(reshape(x, (-1, bins, 2 * columns)), (1, 0, 2))
+    x = matmul(x, second)
     x = transpose(reshape(x, (bins, -1, 2, columns)), (2, 1, 0, 3))
     x = take(reshape(x, (2, -1, bins * columns)), index, axis=-1) * signs
     return reshape(x, (2, *batch, length // 2 + 1))
@@ -460,7 +460,7 @@ def _factors(length):
         return None
     frequency, row = np.arange(bins)[:, None], np.arange(rows)
     turns = frequency * row % rows / rows
-    first = np.stack(_rotation(turns), axis=1).reshape(2 * bins, rows).T
+    first = np.stack(_rotation(turns), axis=1).reshape(2 * bins, rows)
 
     column = np.arange(columns)
     frequencies = (frequency + rows * column)[:, None, :]
