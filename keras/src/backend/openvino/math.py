@@ -11,6 +11,7 @@ import numpy as np
 from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import work
 from keras.src.backend.openvino.common import canonical_axes
+from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.common import in_float32
 from keras.src.backend.openvino.common import like
 from keras.src.backend.openvino.common import nearest_like
@@ -259,7 +260,7 @@ def extract_sequences(x, sequence_length, sequence_stride):
     wide, step = sequence_length // block, sequence_stride // block
     starts = arange(0, blocks - wide + 1, step)
     index = expand_dims(starts, 1) + arange(wide)
-    sequences = take(x, index, axis=-2)
+    sequences = gather(x, index, x.ndim - 2)
     *batch, _, _ = dims_of(x)
     return reshape(sequences, (*batch, -1, sequence_length))
 

@@ -2687,7 +2687,7 @@ def take(x, indices, axis=None):
     if axis is None:
         x, axis = ravel(x), 0
     axis = canonical_axis(axis, x.ndim)
-    if _are_inside(indices, x.shape[axis]):
+    if _are_inside(indices, x, axis):
         return gather(x, indices, axis)
     rows = packed.rows(x, indices) if axis == 0 else None
     if rows is not None:
@@ -2711,9 +2711,11 @@ def as_indices(indices, op):
     return cast(indices, wide)
 
 
-def _are_inside(indices, dim):
-    """Whether the indices are known to be within the bounds of a dim."""
-    known = indices._value
+def _are_inside(indices, x, axis):
+    """Whether the indices are known to be within the bounds of an axis."""
+    dim, known = x.shape[axis], indices._value
+    if dim is not None and is_symbolic(x) and not is_symbolic(indices):
+        known = value_of(indices)  # eagerly they may wait
     if known is None or dim is None:
         return False
     return not is_outside(known, dim).any()
