@@ -157,7 +157,7 @@ class Suite:
 
     def pytest_collection_modifyitems(self, items):
         untrainable = pytest.mark.skipif(
-            BACKEND in ("numpy", "openvino"),
+            BACKEND == "numpy",
             reason=f"{BACKEND} does not train",
         )
         one_device = pytest.mark.skip(reason="needs several devices")
