@@ -1,10 +1,9 @@
-"""Training beside Keras on JAX and on TensorFlow: the same, step by step.
+"""Training beside Keras on JAX: the same, step by step.
 
 Each backend trains in a child process with the same models, weights, data,
 seeds and optimizers, see `training_cases.py`.
 """
 
-import importlib.util
 import os
 import pickle
 import signal
@@ -20,11 +19,9 @@ from integration_tests import training_cases
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# How far a loss may be from JAX's where TensorFlow is as near. Some optimizers
-# divide by gradients, so that the last digit of a small one counts.
+# How far a loss of 0.1 to 3 may be from JAX's after up to 50 steps. TensorFlow's
+# are 1e-6 away, where it draws the same numbers.
 NEAR = 1e-5
-# TensorFlow draws other numbers.
-DRAWING = ("regularised",)
 
 
 def child(backend, *arguments, **kwargs):
@@ -43,7 +40,8 @@ def child(backend, *arguments, **kwargs):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A dict of the runs of each backend, dicts of `Run`s by case."""
+    """What both backends gave: the losses and the weights by case."""
+    pytest.importorskip("jax")
     folder = tmp_path_factory.mktemp("runs")
 
     def run(backend):
@@ -52,41 +50,18 @@ def runs(tmp_path_factory):
         assert child(backend, "-m", module, str(path)).wait() == 0
         return pickle.loads(path.read_bytes())
 
-    backends = ["openvino", "jax", "tensorflow"]
-    backends = [x for x in backends if importlib.util.find_spec(x)]
-    if "jax" not in backends:
-        pytest.skip("jax is not installed")
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(backends, pool.map(run, backends)))
-
-
-def deviation(losses, reference):
-    """How far losses are from others, for each step at most until then."""
-    difference = np.abs(np.subtract(losses, reference))
-    return np.maximum.accumulate(difference)
+        return list(pool.map(run, ("openvino", "jax")))
 
 
 @pytest.mark.parametrize("case", training_cases.CASES, ids="-".join)
-def test_losses_are_those_of_jax(runs, case):
-    reference = runs["jax"][case].losses
-    assert np.isfinite(reference).all()
-    assert reference[-1] < reference[0]
-    allowed = np.full(len(reference), NEAR)
-    if "tensorflow" in runs and case[0] not in DRAWING:
-        peer = deviation(runs["tensorflow"][case].losses, reference)
-        allowed = np.maximum(allowed, 2 * peer)
-    found = deviation(runs["openvino"][case].losses, reference)
-    assert (found <= allowed).all(), (found.max(), allowed.max())
-
-
-@pytest.mark.parametrize("case", training_cases.CASES, ids="-".join)
-def test_weights_are_those_of_jax(runs, case):
-    for here, there in zip(
-        runs["openvino"][case].weights, runs["jax"][case].weights, strict=True
-    ):
+def test_training_is_as_on_jax(runs, case):
+    (found, weights), (losses, expected) = (run[case] for run in runs)
+    assert losses[-1] < losses[0]
+    np.testing.assert_allclose(found, losses, rtol=0, atol=NEAR)
+    for here, there in zip(weights, expected, strict=True):
         assert here.dtype == there.dtype
-        # Seeds are exact, other weights have been through 50 steps.
-        if here.dtype.kind in "iu":
+        if here.dtype.kind in "iu":  # seeds
             np.testing.assert_array_equal(here, there)
         else:
             np.testing.assert_allclose(here, there, rtol=2e-3, atol=2e-3)

@@ -281,7 +281,7 @@ def test_several_optimizers():
     results = []
     for run_eagerly in (False, True):
         model = Adversaries()
-        model.build((None, 3))
+        model(X)
         for i, w in enumerate(model.weights):
             w.assign(normal(*w.shape, seed=i))
         model.compile(run_eagerly=run_eagerly)
