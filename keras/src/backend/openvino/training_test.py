@@ -371,6 +371,22 @@ def test_regularizers_have_gradients():
     np.testing.assert_allclose(dense.kernel, np.full((3, 2), 0.9**3), rtol=1e-6)
 
 
+def test_statistics_of_float8_are_assigned():
+    dense = layers.Dense(2)
+    model = models.Sequential([layers.Input((3,)), dense])
+    model.quantize("float8")
+    model.compile("sgd", "mse")
+    greatest = []
+    for factor in (1, 3):
+        model.train_on_batch(factor * X, Y)
+        greatest.append(factor * np.abs(X).max())
+    history = np.sort(dense.inputs_amax_history)
+    np.testing.assert_allclose(history[-3:], [0, *greatest], rtol=1e-6)
+    # That of the history before the step, by the greatest float8.
+    scale = greatest[0] / 448
+    np.testing.assert_allclose(dense.inputs_scale, scale, rtol=1e-6)
+
+
 def test_variables_are_watched_when_they_are_read():
     dense = layers.Dense(2)
     dense.build((None, 3))
