@@ -69,6 +69,21 @@ def test_digits_fails_where_the_answers_differ(tmp_path):
     assert "differ" in result.stderr
 
 
+def test_digits_are_trained_to_the_accuracy_of_another_backend(tmp_path):
+    folder = shutil.copytree(EXAMPLES, tmp_path / "examples")
+    before = (folder / digits_data.MODEL.name).read_bytes()
+    result = run(folder / "train_digits.py")
+    assert result.returncode == 0, result.stderr
+    assert (folder / digits_data.MODEL.name).read_bytes() == before
+    trained, speed, accuracy = result.stdout.splitlines()[-1].split(", ")
+    assert trained.startswith(f"trained on {keras.backend.backend()}:")
+    assert speed.endswith("images per second")
+    _, (_, labels) = digits_data.load()
+    other = np.load(digits_data.PREDICTIONS)["probabilities"].argmax(-1)
+    wanted = np.mean(other == labels) - 0.01
+    assert float(accuracy.partition("%")[0]) / 100 > wanted
+
+
 # Log-mel spectrograms
 
 

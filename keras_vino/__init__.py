@@ -27,6 +27,7 @@ if not os.path.isdir(os.path.join(TREE, "keras")):
 
 # What stands in the backend and a user finds here, by its module there.
 PUBLIC = {
+    "GradientTape": "gradient",
     "configure": "settings",
     "configured": "settings",
     "stream": "streaming",

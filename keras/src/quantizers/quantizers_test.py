@@ -74,3 +74,18 @@ def test_fake_quant_of_halves(dtype):
     np.testing.assert_array_equal(
         ops.cast(result, "float32"), [-4, -4, -4, 0, 0, 1, 11, 11]
     )
+
+
+@pytest.mark.skipif(
+    backend.backend() != "openvino", reason="uses this backend's tape"
+)
+def test_fake_quant_gradients():
+    from keras.src.backend.openvino.testing import both_ways
+    from keras.src.backend.openvino.testing import gradient_of
+
+    def fake_quant(x):
+        return quantizers.fake_quant_with_min_max_vars(x, -4.0, 11.0, 4)
+
+    x = np.array([-9, -4.1, -3.9, 0, 10.9, 11.1, 14], "float32")
+    for (result,) in both_ways(gradient_of(fake_quant), x):
+        np.testing.assert_array_equal(result, [0, 0, 1, 1, 1, 0, 0])

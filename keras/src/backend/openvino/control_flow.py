@@ -3,14 +3,12 @@
 A body may use any tensor from outside. In a trace its nodes are collected
 while it runs, and each edge that comes from outside becomes an input of the
 `If` or `Loop` (`_capture`). Variables that it assigns become outputs of the
-`If`, and state of the `Loop` (`_with_state`).
+`If`, and state of the `Loop` (`with_state`).
 """
 
-import builtins
 import functools
 import itertools
 
-import numpy as np
 import openvino as ov
 
 from keras.src import tree
@@ -22,43 +20,37 @@ from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import recording
 from keras.src.backend.openvino import rewriting
 from keras.src.backend.openvino import stages
-from keras.src.backend.openvino.common import canonical_axis
-from keras.src.backend.openvino.common import checked
-from keras.src.backend.openvino.common import gather
-from keras.src.backend.openvino.common import of_size
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import result_type
 from keras.src.backend.openvino.errors import blaming
-from keras.src.backend.openvino.specialise import UnknownDim
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import alias
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
-from keras.src.backend.openvino.tensor import dims_of
 from keras.src.backend.openvino.tensor import is_symbolic
 from keras.src.backend.openvino.tensor import promote
 from keras.src.backend.openvino.tensor import symbolic
 from keras.src.backend.openvino.tensor import symbolic_of
 
 
-def _to_tensors(structure):
+def to_tensors(structure):
     return tree.map_structure(
         lambda x: None if x is None else convert_to_tensor(x), structure
     )
 
 
-def _flat(structure):
+def flat_tensors(structure):
     """The tensors of a structure, in order; it may have `None` in it."""
     return [x for x in tree.flatten(structure) if x is not None]
 
 
-def _any_symbolic(structure):
+def any_symbolic(structure):
     return any(is_symbolic(x) for x in tree.flatten(structure))
 
 
-class _Body:
+class Body:
     """A traced graph inside another one.
 
     Args:
@@ -77,8 +69,8 @@ class _Body:
     def __init__(self, function, parameters=(), slices=(), is_loop=True):
         trace = graph.current_trace() or graph.Trace(None)
         with trace, trace.scope() as scope:
-            self.structure = _to_tensors(function())
-            outputs = [x.output for x in _flat(self.structure)]
+            self.structure = to_tensors(function())
+            outputs = [x.output for x in flat_tensors(self.structure)]
             if is_loop and (parameters or slices):
                 outputs = _kept_apart(outputs, parameters, scope)
         self._parameters = [*parameters, *slices]
@@ -160,14 +152,14 @@ def _rolled(x):
     return apply("Roll", x, (0,), (0,))
 
 
-def _register(node):
+def add_to_trace(node):
     """Adds a node that was not made by `graph.build` to the trace."""
     trace = graph.current_trace()
     if trace is not None:
         trace.innermost.add(node)
 
 
-def _pack(structure, outputs):
+def packed(structure, outputs):
     """The tensors of `outputs` in the places of those of `structure`."""
     outputs = iter(outputs)
     return tree.map_structure(
@@ -179,7 +171,7 @@ def _pack(structure, outputs):
 # ---------------------------------------------------------------- variables
 
 
-class _Assignments(StatelessScope):
+class Assignments(StatelessScope):
     """Holds back what is assigned to variables, and knows what is outside.
 
     Attributes:
@@ -205,18 +197,18 @@ class _Assignments(StatelessScope):
             variable.assign(self.get_current_value(variable))
 
 
-def _current(variable):
+def current_value(variable):
     """The value of a variable in its own dtype, whatever a layer casts to."""
     with AutocastScope(None):
         return variable.value
 
 
-def _assign(variables, values):
+def assign_all(variables, values):
     for variable, value in zip(variables, values):
         variable.assign(value)
 
 
-def _attempted(function):
+def attempted(function):
     """What `function` gives eagerly.
 
     If that is `None`, because it met a symbolic tensor on its way, then
@@ -224,14 +216,14 @@ def _attempted(function):
     """
     if graph.current_trace() is None:
         return function()
-    with _Assignments() as scope:
+    with Assignments() as scope:
         result = function()
     if result is not None:
         scope.commit()
     return result
 
 
-def _with_state(trace):
+def with_state(trace):
     """Traces bodies together with the variables that they assign.
 
     Args:
@@ -261,21 +253,21 @@ def cond(pred, true_fn, false_fn):
     """
     pred = convert_to_tensor(pred)
     if not is_symbolic(pred):
-        return _to_tensors(true_fn() if bool(pred) else false_fn())
+        return to_tensors(true_fn() if bool(pred) else false_fn())
     if recording.state.recorders:
         return _selected(cast(pred, "bool"), true_fn, false_fn)
 
     def trace(variables):
         bodies, assigned = [], {}
         for function in (true_fn, false_fn):
-            scope = _Assignments()
+            scope = Assignments()
             bodies.append(
-                _Body(functools.partial(_branch, function, scope, variables))
+                Body(functools.partial(_branch, function, scope, variables))
             )
             assigned |= scope.variables
         return bodies, assigned
 
-    branches, variables = _with_state(trace)
+    branches, variables = with_state(trace)
     _match_branches(*[branch.structure for branch in branches])
     node = ov.opset16.if_op(cast(pred, "bool").output)
     models = [branch.model() for branch in branches]
@@ -295,15 +287,15 @@ def cond(pred, true_fn, false_fn):
             models[0].get_results(), models[1].get_results()
         )
     ]
-    _register(node)
-    result, state = _pack(branches[0].structure, outputs)
-    _assign(variables, state)
+    add_to_trace(node)
+    result, state = packed(branches[0].structure, outputs)
+    assign_all(variables, state)
     return result
 
 
 def _branch(function, scope, variables):
     with scope:
-        return function(), [_current(v) for v in variables]
+        return function(), [current_value(v) for v in variables]
 
 
 def _selected(pred, true_fn, false_fn):
@@ -316,20 +308,20 @@ def _selected(pred, true_fn, false_fn):
     def trace(variables):
         results, assigned = [], {}
         for function, is_taken in branches:
-            scope = _Assignments()
+            scope = Assignments()
             with recording.recorders(_Entrance(is_taken)):
-                result = _to_tensors(_branch(function, scope, variables))
+                result = to_tensors(_branch(function, scope, variables))
             results.append(result)
             assigned |= scope.variables
         return results, assigned
 
-    results, variables = _with_state(trace)
+    results, variables = with_state(trace)
     _match_branches(*results)
     result, state = tree.map_structure(
         lambda x, y: None if x is None else apply("Select", pred, x, y),
         *results,
     )
-    _assign(variables, state)
+    assign_all(variables, state)
     return result
 
 
@@ -354,6 +346,10 @@ class _Entrance:
             self._known.update((id(y), (y, y)) for y in outputs)
             recording.tell(operation, inputs, attributes, outputs)
 
+    def read(self, variable):
+        with recording.recorders(*self._recorders):
+            recording.tell_read(variable)
+
     def _entered(self, x):
         if not isinstance(x, OpenVINOKerasTensor) or not is_float(x.dtype):
             return x
@@ -372,7 +368,7 @@ class _Entrance:
 def _match_branches(*structures):
     """Checks that both branches return the same structure and dtypes."""
     tree.assert_same_structure(*structures)
-    for then, other in zip(*[_flat(s) for s in structures]):
+    for then, other in zip(*[flat_tensors(s) for s in structures]):
         if then.dtype != other.dtype:
             raise TypeError(
                 "`cond` takes branches that return the same dtypes. Received: "
@@ -387,7 +383,7 @@ def switch(index, branches, *operands):
     index = convert_to_tensor(index)
     if not is_symbolic(index):
         chosen = min(max(int(index), 0), len(branches) - 1)
-        return _to_tensors(branches[chosen](*operands))
+        return to_tensors(branches[chosen](*operands))
     return _switch(index, branches, operands, 0)
 
 
@@ -404,7 +400,7 @@ def _switch(index, branches, operands, position):
 # --------------------------------------------------------------------- loops
 
 
-class _Carry:
+class Carry:
     """What a loop hands on from step to step, in dtypes that stay.
 
     They are those of the initial values, but that Python numbers among these
@@ -415,7 +411,7 @@ class _Carry:
     """
 
     def __init__(self, initial):
-        self._initial = _to_tensors(initial)
+        self._initial = to_tensors(initial)
         self._are_numbers = [
             x.__class__ in _NUMBERS for x in tree.flatten(initial)
         ]
@@ -450,7 +446,7 @@ class _Carry:
         """What the first step gives; assigns nothing if numbers change."""
         if not any(self._are_numbers):
             return step(*arguments)
-        with _Assignments() as scope:
+        with Assignments() as scope:
             result = step(*arguments)
         scope.commit()
         return result
@@ -458,7 +454,7 @@ class _Carry:
     def settle(self, step, *arguments):
         """Promotes numbers where no step is taken."""
         if any(self._are_numbers):
-            _traced(step, *arguments)
+            trace_step(step, *arguments)
 
     def _packed(self, flat):
         return tree.pack_sequence_as(self._initial, flat)
@@ -503,10 +499,10 @@ def _carried_dtype(new, initial, is_number):
     return dtype
 
 
-def _traced(step, *arguments):
+def trace_step(step, *arguments):
     """What a step would give for arguments like these."""
     # What it assigns is not assigned: no step is taken.
-    with recording.recorders(), graph.Trace(Operations()), _Assignments():
+    with recording.recorders(), graph.Trace(Operations()), Assignments():
         return step(*tree.map_structure(_symbolic_like, arguments))
 
 
@@ -520,7 +516,7 @@ def _symbolic_like(x):
 
 def while_loop(cond, body, loop_vars, maximum_iterations=None):
     is_sequence = isinstance(loop_vars, (tuple, list))
-    carry = _Carry(tuple(loop_vars) if is_sequence else (loop_vars,))
+    carry = Carry(tuple(loop_vars) if is_sequence else (loop_vars,))
 
     def step(values):
         new = body(*values)
@@ -530,7 +526,7 @@ def while_loop(cond, body, loop_vars, maximum_iterations=None):
 
     def loop(initial):
         arguments = cond, step, initial, maximum_iterations
-        values = _attempted(lambda: _eager_while(carry, *arguments))
+        values = attempted(lambda: _eager_while(carry, *arguments))
         if values is not None:
             return values
         trace = graph.current_trace()
@@ -569,7 +565,7 @@ def _eager_while(carry, cond, step, values, maximum_iterations):
             if iteration == 0:
                 carry.settle(step, values)
             return values
-        if _any_symbolic(values) and not recorders:
+        if any_symbolic(values) and not recorders:
             return None
         values = step(values) if iteration else carry.first(step, values)
         iteration += 1
@@ -581,28 +577,28 @@ def _traced_while(cond, step, initial, maximum_iterations):
     def trace(variables):
         values = [symbolic(x.dtype, x.shape) for x in flat]
         state = [symbolic(v._dtype, v.shape) for v in variables]
-        scope = _Assignments(zip(variables, state))
+        scope = Assignments(zip(variables, state))
 
         def iteration():
             with scope:
                 new = step(tree.pack_sequence_as(initial, values))
                 proceed = _scalar_bool(cond(*new))
-                return proceed, new, [_current(v) for v in variables]
+                return proceed, new, [current_value(v) for v in variables]
 
         inputs = [x.output for x in values + state]
-        return (inputs, _Body(iteration, inputs)), scope.variables
+        return (inputs, Body(iteration, inputs)), scope.variables
 
-    (inputs, body), variables = _with_state(trace)
+    (inputs, body), variables = with_state(trace)
     trips = convert_to_tensor(_trips(maximum_iterations), "int64")
-    loop = _loop(trips, _scalar_bool(cond(*initial)), body)
+    loop = loop_node(trips, _scalar_bool(cond(*initial)), body)
     results = body.results[1:]
-    flat = flat + [_current(v) for v in variables]
+    flat = flat + [current_value(v) for v in variables]
     for parameter, x, result in zip(inputs, flat, results):
         loop.set_merged_input(parameter.get_node(), x.output, result)
     outputs = [loop.get_iter_value(result, -1) for result in results]
-    _register(loop)
-    values, state = _pack((initial, variables), outputs)
-    _assign(variables, state)
+    add_to_trace(loop)
+    values, state = packed((initial, variables), outputs)
+    assign_all(variables, state)
     return values
 
 
@@ -616,7 +612,7 @@ def _staged_while(cond, step, initial, maximum_iterations):
     stacks = [caches.taken_apart(x.output) for x in flat]
     places = caches.places_of_parts(stacks)
     while True:
-        traced, variables = _with_state(
+        traced, variables = with_state(
             lambda found: _traced_step(
                 cond, step, initial, stacks, places, found
             )
@@ -626,7 +622,7 @@ def _staged_while(cond, step, initial, maximum_iterations):
             break
         places -= fixed
     first = [x for stack in stacks for x in caches.flat(stack)]
-    first += [_current(v).output for v in variables]
+    first += [current_value(v).output for v in variables]
     loop = stages.Loop(
         convert_to_tensor(_trips(maximum_iterations), "int64").output,
         _scalar_bool(cond(*initial)).output,
@@ -637,7 +633,9 @@ def _staged_while(cond, step, initial, maximum_iterations):
     graph.current_trace().split(loop)
     final = iter(loop.final)
     stacks = [caches.mapped(lambda _: next(final), stack) for stack in stacks]
-    _assign(variables, [symbolic_of(v._dtype, next(final)) for v in variables])
+    assign_all(
+        variables, [symbolic_of(v._dtype, next(final)) for v in variables]
+    )
     return tree.pack_sequence_as(initial, _joined(stacks, flat))
 
 
@@ -653,7 +651,7 @@ def _traced_step(cond, step, initial, stacks, places, variables):
     inner = [caches.mapped(rewriting.parameter_like, s) for s in stacks]
     parts = [x for stack in inner for x in caches.flat(stack)]
     state = [symbolic(v._dtype, v.shape) for v in variables]
-    scope = _Assignments(zip(variables, state))
+    scope = Assignments(zip(variables, state))
     growing = caches.Growing([parts[place] for place in places])
 
     def iteration():
@@ -666,11 +664,11 @@ def _traced_step(cond, step, initial, stacks, places, variables):
                 for stack, x in zip(stacks, tree.flatten(new))
                 for part in caches.parts_like(stack, x.output)
             ]
-            return proceed, results, [_current(v) for v in variables]
+            return proceed, results, [current_value(v) for v in variables]
 
     inputs = parts + [x.output for x in state]
     with graph.current_trace().growth(growing):
-        body = _Body(iteration, inputs, is_loop=False)
+        body = Body(iteration, inputs, is_loop=False)
     proceed, *results = body.results
     traced = stages.Step(inputs, proceed, results, body.captured, growing.found)
     return traced, scope.variables
@@ -691,7 +689,7 @@ def _scalar_bool(x):
     return x if x.ndim == 0 else apply("Reshape", x, (), special_zero=False)
 
 
-def _loop(trips, condition, body):
+def loop_node(trips, condition, body):
     """A `Loop` whose body's first result says whether to go on."""
     loop = ov.opset16.loop(trips.output, condition.output)
     loop.set_function(body.model())
@@ -712,250 +710,3 @@ def fori_loop(lower, upper, body_fun, init_val):
         return apply("Add", index, one), body_fun(index, value)
 
     return while_loop(proceed, step, (lower, init_val))[1]
-
-
-def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
-    if not callable(f):
-        raise TypeError(f"`f` should be a callable. Received: f={f}")
-    # A loop is not unrolled, but what no backend takes is refused here too.
-    counts = isinstance(unroll, (bool, int))
-    if not counts or (unroll is not False and unroll < 1):
-        message = "`unroll` must be an positive integer or boolean."
-        raise ValueError(f"{message} Received: unroll={unroll}")
-    carry, xs = _Carry(init), _to_tensors(xs)
-    count = _scan_length(xs, length)
-
-    def step(values, x):
-        values, y = f(values, x)
-        return carry.handed_on(values), _to_tensors(y)
-
-    if count == 0:
-        return carry.run(lambda init: (init, _no_slices(step, init, xs)))
-    if count is None and recording.state.recorders:
-        raise UnknownDim(
-            "The derivative of `scan` needs to know the number of steps."
-        )
-    if count is not None:
-        xs = tree.map_structure(
-            lambda x: None if x is None else of_size(x, 0, count), xs
-        )
-
-    def loop(init):
-        arguments = step, init, xs, count, reverse
-        if recording.state.recorders:
-            return _eager_scan(carry, *arguments)
-        if count is None or _any_symbolic((init, xs)):
-            return _traced_scan(*arguments)
-        result = _attempted(lambda: _eager_scan(carry, *arguments))
-        return result or _traced_scan(*arguments)
-
-    return carry.run(loop)
-
-
-def _eager_scan(carry, step, values, xs, count, reverse):
-    """The carry and the stack, or `None` where something symbolic is met."""
-    ys = [None] * count
-    order = list(range(count))[:: -1 if reverse else 1]
-    for i in order:
-        first = functools.partial(carry.first, step)
-        take = first if i == order[0] else step
-        values, ys[i] = take(values, _slice_of(xs, i))
-        by_outer = _any_symbolic((values, ys[i]))  # by a tensor from outside
-        if by_outer and not recording.state.recorders:
-            return None
-    return values, stacked(ys)
-
-
-def _scan_length(xs, length):
-    """The number of steps; `None` where it is not known in a trace."""
-    for x in _flat(xs):
-        if x.ndim == 0:
-            raise ValueError(
-                blaming("there is no first axis to go over in a scalar.")
-            )
-    lengths = {x.shape[0] for x in _flat(xs)}
-    known = lengths - {None}
-    if length is not None:
-        known.add(int(length))
-    if len(known) > 1:
-        raise ValueError(
-            "`scan` takes `xs` of one length, and `length` must agree with "
-            f"it. Received: length={length} and lengths {sorted(known)}"
-        )
-    if not known and not lengths:
-        raise ValueError(
-            "`scan` takes `xs` to scan over and `length`, or one of them. "
-            "Received: xs=None and length=None"
-        )
-    return known.pop() if known else None
-
-
-def _slice_of(xs, i):
-    return tree.map_structure(lambda x: None if x is None else x[i], xs)
-
-
-def stacked(structures):
-    """One structure of the tensors of all, stacked along a new first dim."""
-
-    def stack(*parts):
-        if parts[0] is None:
-            return None
-        rows = [apply("Unsqueeze", part, 0) for part in promote(*parts)]
-        return apply("Concat", *rows, axis=0)
-
-    return tree.map_structure(stack, *[_to_tensors(s) for s in structures])
-
-
-def _no_slices(step, init, xs):
-    """What `step` would give for each slice, stacked over no slices."""
-    rows = tree.map_structure(
-        lambda x: None if x is None else symbolic(x.dtype, x.shape[1:]), xs
-    )
-    _, y = _traced(step, init, rows)
-    return tree.map_structure(
-        lambda y: (
-            None
-            if y is None
-            else convert_to_tensor(np.zeros((0,) + y.shape), y.dtype)
-        ),
-        y,
-    )
-
-
-def _traced_scan(step, init, xs, count, reverse):
-    if reverse:  # a `Loop` goes forwards only
-        xs = _reversed(xs)
-        carry, ys = _traced_scan(step, init, xs, count, reverse=False)
-        return carry, _reversed(ys)
-    flat = tree.flatten(init)
-
-    def trace(variables):
-        carries = [symbolic(x.dtype, x.shape) for x in flat]
-        state = [symbolic(v._dtype, v.shape) for v in variables]
-        rows = [symbolic(x.dtype, (1,) + x.shape[1:]) for x in _flat(xs)]
-        scope = _Assignments(zip(variables, state))
-
-        def iteration():
-            slices = iter([apply("Squeeze", row, 0) for row in rows])
-            x = tree.map_structure(
-                lambda x: x if x is None else next(slices), xs
-            )
-            with scope:
-                carry, y = step(tree.pack_sequence_as(init, carries), x)
-                new = carry, [_current(v) for v in variables]
-            y = tree.map_structure(
-                lambda y: None if y is None else apply("Unsqueeze", y, 0), y
-            )
-            return convert_to_tensor(True), new, y
-
-        inputs = [x.output for x in carries + state]
-        slices = [x.output for x in rows]
-        body = _Body(iteration, inputs, slices)
-        return (inputs + slices, body), scope.variables
-
-    (inputs, body), variables = _with_state(trace)
-    trips = _common_length(_flat(xs)) if count is None else count
-    loop = _loop(
-        convert_to_tensor(trips, "int64"), convert_to_tensor(True), body
-    )
-    merged = flat + [_current(v) for v in variables]
-    results = body.results[1:]
-    for parameter, x, result in zip(inputs, merged, results):
-        loop.set_merged_input(parameter.get_node(), x.output, result)
-    slicing = (0, 1, 1, -1, 0)  # start, stride, part size, end, axis
-    for parameter, x in zip(inputs[len(merged) :], _flat(xs)):
-        loop.set_sliced_input(parameter.get_node(), x.output, *slicing)
-    outputs = [
-        loop.get_iter_value(result, -1) for result in results[: len(merged)]
-    ] + [
-        loop.get_concatenated_slices(result, *slicing)
-        for result in results[len(merged) :]
-    ]
-    _register(loop)
-    structure = init, variables, body.structure[2]
-    carry, state, ys = _pack(structure, outputs)
-    _assign(variables, state)
-    return carry, ys
-
-
-def _reversed(structure):
-    return tree.map_structure(
-        lambda x: None if x is None else x[::-1], structure
-    )
-
-
-def _common_length(xs):
-    """The first dim of tensors that leave it open, if all have the same."""
-    first, *others = [dims_of(x)[0] for x in xs]
-    return functools.reduce(
-        lambda length, other: checked(length, first == other), others, first
-    )
-
-
-def map(f, xs):
-    return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
-
-
-def vectorized_map(function, elements):
-    return map(function, elements)
-
-
-def associative_scan(f, elems, reverse=False, axis=0):
-    elems = _to_tensors(elems)
-    flat = tree.flatten(elems)
-    axis = canonical_axis(axis, flat[0].ndim)
-    count = flat[0].shape[axis]
-    if count is None or any(x.shape[axis] != count for x in flat):
-        error = UnknownDim if any(None in x.shape for x in flat) else ValueError
-        raise error(
-            "`associative_scan` takes tensors of one known size along `axis`, "
-            "by default the first dimension. "
-            f"Received: axis={axis} and shapes {[x.shape for x in flat]}"
-        )
-
-    def combine(a, b):
-        a, b = tree.pack_sequence_as(elems, a), tree.pack_sequence_as(elems, b)
-        return tree.flatten(_to_tensors(f(a, b)))
-
-    if reverse:
-        flat = [_strided(x, axis, None, None, -1) for x in flat]
-    flat = _prefixes(combine, flat, axis, count)
-    if reverse:
-        flat = [_strided(x, axis, None, None, -1) for x in flat]
-    return tree.pack_sequence_as(elems, flat)
-
-
-def _prefixes(combine, xs, axis, count):
-    """All prefix combinations, by pairs (Blelloch 1990, section 1.3)."""
-    if count < 2:
-        return xs
-    pairs = combine(
-        [_strided(x, axis, 0, count - 1, 2) for x in xs],
-        [_strided(x, axis, 1, None, 2) for x in xs],
-    )
-    odd = _prefixes(combine, pairs, axis, count // 2)
-    before = odd
-    if count % 2 == 0:
-        before = [_strided(x, axis, 0, count // 2 - 1, 1) for x in odd]
-    even = [_strided(x, axis, 0, 1, 1) for x in xs]
-    if count > 2:
-        later = combine(before, [_strided(x, axis, 2, None, 2) for x in xs])
-        even = [
-            apply("Concat", *promote(first, rest), axis=axis)
-            for first, rest in zip(even, later)
-        ]
-    return [_interleaved(e, o, axis, count) for e, o in zip(even, odd)]
-
-
-def _strided(x, axis, start, stop, step):
-    index = [builtins.slice(None)] * x.ndim
-    index[axis] = builtins.slice(start, stop, step)
-    return x[tuple(index)]
-
-
-def _interleaved(even, odd, axis, count):
-    joined = apply("Concat", *promote(even, odd), axis=axis)
-    half = (count + 1) // 2
-    places = np.arange(count, dtype=np.int32)
-    order = convert_to_tensor(places // 2 + half * (places % 2))
-    return gather(joined, order, axis)

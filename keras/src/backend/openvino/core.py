@@ -19,13 +19,9 @@ from keras.src.backend.openvino.common import gather
 from keras.src.backend.openvino.common import known_dim
 from keras.src.backend.openvino.common import of_size
 from keras.src.backend.openvino.composite import composite
-from keras.src.backend.openvino.control_flow import associative_scan
 from keras.src.backend.openvino.control_flow import cond
 from keras.src.backend.openvino.control_flow import fori_loop
-from keras.src.backend.openvino.control_flow import map
-from keras.src.backend.openvino.control_flow import scan
 from keras.src.backend.openvino.control_flow import switch
-from keras.src.backend.openvino.control_flow import vectorized_map
 from keras.src.backend.openvino.control_flow import while_loop
 from keras.src.backend.openvino.custom import Operations
 from keras.src.backend.openvino.dtypes import OPENVINO_DTYPES
@@ -36,6 +32,10 @@ from keras.src.backend.openvino.graph import Trace
 from keras.src.backend.openvino.kernels import is_outside
 from keras.src.backend.openvino.kernels import scatter_nd_update
 from keras.src.backend.openvino.registry import ROUNDED
+from keras.src.backend.openvino.scans import associative_scan
+from keras.src.backend.openvino.scans import map
+from keras.src.backend.openvino.scans import scan
+from keras.src.backend.openvino.scans import vectorized_map
 from keras.src.backend.openvino.settings import device_scope
 from keras.src.backend.openvino.settings import get_device
 from keras.src.backend.openvino.specialise import UnknownDim

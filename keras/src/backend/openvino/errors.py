@@ -15,7 +15,7 @@ def asker():
     Returns:
         A string, empty where neither is known.
     """
-    layer = _running_layer()
+    layer = running_layer()
     names = [f"`{name}`" for name in [_running_function(layer)] if name]
     if layer is not None:
         names.append(f"{layer.__class__.__name__} ({layer.name})")
@@ -28,7 +28,8 @@ def blaming(message):
     return f"{who}: {message}" if who else message
 
 
-def _running_layer():
+def running_layer():
+    """The layer that is called, or `None`."""
     scopes = global_state.get_global_attribute("name_scope_stack")
     callers = [scope.caller for scope in scopes or ()]
     return next((x for x in reversed(callers) if x is not None), None)

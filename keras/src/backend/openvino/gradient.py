@@ -5,12 +5,19 @@ and goes through its notes backwards: the rule of a node type (`gradient` in
 `registry.Operation`, see `derivatives`) makes of the gradients of its results
 those of its inputs. Rules are made of ops, so that another tape that is open
 meanwhile takes derivatives of derivatives.
+
+A trainable variable is watched when it is read: the tape keeps the tensor that
+was read, and the gradient of a variable is that of all its tensors.
 """
 
+import contextlib
+import functools
 import typing
 
 from keras.src import tree
 from keras.src.backend.common import KerasVariable
+from keras.src.backend.common.name_scope import name_scope
+from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.openvino import recording
 from keras.src.backend.openvino.common import ones_like
 from keras.src.backend.openvino.common import to_float
@@ -18,6 +25,7 @@ from keras.src.backend.openvino.common import zeros_like
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.errors import blaming
+from keras.src.backend.openvino.errors import running_layer
 from keras.src.backend.openvino.registry import find
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import alias
@@ -34,12 +42,14 @@ class Step(typing.NamedTuple):
         inputs: a tuple of what `tensor.apply` took.
         attributes: a dict of its attributes.
         outputs: a tuple of the tensors that it gave.
+        layer: that which was called, or `None`.
     """
 
     operation: str | typing.Callable
     inputs: tuple
     attributes: dict
     outputs: tuple
+    layer: typing.Any
 
 
 class GradientTape:
@@ -47,21 +57,26 @@ class GradientTape:
 
     Args:
         persistent: whether `gradient` can be called more than once.
+        watch_accessed_variables: whether to watch trainable variables that
+            are read while the tape is open.
 
     Example:
 
     ```python
     with GradientTape() as tape:
-        tape.watch(x)
-        y = ops.sum(ops.square(x))
-    gradient = tape.gradient(y, x)  # 2 * x
+        y_pred = model(x, training=True)
+        loss = model.compute_loss(x, y, y_pred)
+    gradients = tape.gradient(loss, model.trainable_weights)
+    model.optimizer.apply(gradients, model.trainable_weights)
     ```
     """
 
-    def __init__(self, persistent=False):
-        self._persistent = persistent
+    def __init__(self, persistent=False, watch_accessed_variables=True):
+        self.is_persistent = persistent
+        self._watches_variables = watch_accessed_variables
         self._steps = []
         self._known = {}  # what is watched, or depends on it, by its id
+        self._read = {}  # by the id of a variable, itself and its tensors
         self._is_used = False
 
     def __enter__(self):
@@ -78,28 +93,50 @@ class GradientTape:
     def watch(self, tensors):
         """Notes from now on what is computed of these nested tensors.
 
+        Args:
+            tensors: nested tensors of floats. Of a variable, trainable or not,
+                it is the value of now, and those that are read while the tape
+                is open if it is trainable.
+
         Raises:
             TypeError: for a tensor that is not of floats.
         """
-        for x in map(_tensor, tree.flatten(tensors)):
-            if not is_float(x.dtype):
+        for x in tree.flatten(tensors):
+            dtype = _tensor(x).dtype
+            if not is_float(dtype):
                 raise TypeError(
                     "A `GradientTape` watches tensors of floats. "
-                    f"Received: dtype={x.dtype}"
+                    f"Received: dtype={dtype}"
                 )
-            self._add(x)
+            if isinstance(x, KerasVariable):
+                self._watch_variable(x)
+            else:
+                self._add(_tensor(x))
+
+    def read(self, variable):
+        """What `recording` calls: watches a trainable variable."""
+        if self._watches_variables and is_float(variable._dtype):
+            self._watch_variable(variable)
+
+    def _watch_variable(self, variable):
+        x = _tensor(variable)
+        _, tensors = self._read.setdefault(id(variable), (variable, {}))
+        tensors[id(x)] = x
+        self._add(x)
 
     def _add(self, x):
         self._known[id(x)] = x
 
+    def knows(self, x):
+        """Whether `x` is a tensor that is watched, or depends on one."""
+        return x.__class__ is OpenVINOKerasTensor and id(x) in self._known
+
     def applied(self, operation, inputs, attributes, outputs):
         """What `recording` calls: notes a step of something known."""
-        if self._steps is None or not any(
-            x.__class__ is OpenVINOKerasTensor and id(x) in self._known
-            for x in inputs
-        ):
+        if self._steps is None or not any(map(self.knows, inputs)):
             return
-        self._steps.append(Step(operation, inputs, attributes, outputs))
+        layer = running_layer()
+        self._steps.append(Step(operation, inputs, attributes, outputs, layer))
         for y in outputs:
             if is_complex(y.dtype):
                 raise _no_derivative(operation)
@@ -112,7 +149,8 @@ class GradientTape:
         Args:
             target: nested tensors of floats. The gradients are those of the
                 sum of all elements.
-            sources: nested tensors or variables that are watched.
+            sources: nested tensors or variables that are watched. The gradient
+                of a variable is that of all its values that were read.
             output_gradients: for each tensor of `target` what its elements
                 weigh in that sum, a tensor of its shape; by default 1.
 
@@ -133,19 +171,34 @@ class GradientTape:
             )
         targets = [_tensor(x) for x in tree.flatten(target)]
         seeds = _seeds(targets, output_gradients)
-        flat = [_tensor(x) for x in tree.flatten(sources)]
+        flat = [self._tensors_of(x) for x in tree.flatten(sources)]
         steps = list(self._steps)
-        if not self._persistent:
+        if not self.is_persistent:
             self._steps = None
         found = _backwards(steps, targets, seeds, self._known)
-        gradients = [found.get(id(x)) for x in flat]
+        gradients = [_total(found, tensors) for tensors in flat]
         return tree.pack_sequence_as(sources, gradients)
+
+    def _tensors_of(self, source):
+        """The tensors of a source that may be watched."""
+        if isinstance(source, KerasVariable):
+            _, tensors = self._read.get(id(source), (None, {}))
+            return list(tensors.values())
+        return [_tensor(source)]
 
 
 def _tensor(x):
     if isinstance(x, KerasVariable):
-        x = x.value
+        # In its own dtype, whatever a layer casts to. Nobody is told again.
+        with recording.recorders(), AutocastScope(None):
+            x = x.value
     return convert_to_tensor(x)
+
+
+def _total(gradients, tensors):
+    """The sum of the gradients of some tensors, or `None`."""
+    given = [gradients[id(x)] for x in tensors if id(x) in gradients]
+    return functools.reduce(lambda a, b: apply("Add", a, b), given or [None])
 
 
 def _seeds(targets, output_gradients):
@@ -170,11 +223,20 @@ def _backwards(steps, targets, seeds, known):
         given = [gradients.get(id(y)) for y in step.outputs]
         if all(g is None for g in given):
             continue
-        for x, gradient in zip(step.inputs, _gradients(step, given)):
+        with _inside(step.layer):
+            found = _gradients(step, given)
+        for x, gradient in zip(step.inputs, found):
             is_tensor = x.__class__ is OpenVINOKerasTensor
             if gradient is not None and is_tensor and id(x) in known:
                 _accumulate(gradients, x, gradient)
     return gradients
+
+
+def _inside(layer):
+    """A scope in which errors name the layer."""
+    if layer is None:
+        return contextlib.nullcontext()
+    return name_scope(layer.name, caller=layer)
 
 
 def _accumulate(gradients, x, gradient):
@@ -218,7 +280,7 @@ def replayed(formula):
     """
 
     def rule(inputs, outputs, gradients, **attributes):
-        with GradientTape() as tape:
+        with GradientTape(watch_accessed_variables=False) as tape:
             sources = {
                 id(x): i
                 for i, x in reversed(list(enumerate(inputs)))
@@ -265,8 +327,8 @@ def jvp(fun, primals, tangents, has_aux=False):
     primals = tree.map_structure(_argument, list(primals))
     tangents = _tangents(primals, list(tangents))
     aux = ()
-    with GradientTape() as outer:
-        with GradientTape() as inner:
+    with GradientTape(watch_accessed_variables=False) as outer:
+        with GradientTape(watch_accessed_variables=False) as inner:
             inner.watch(primals)
             results = fun(*primals)
             if has_aux:

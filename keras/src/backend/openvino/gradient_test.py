@@ -116,6 +116,12 @@ def test_where_the_naive_formula_fails(function, x, expected):
         np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
+def test_divide_no_nan():
+    x, y = np.array([1.0, 2.0], "float32"), np.array([0.0, 2.0], "float32")
+    check(lambda x: ops.divide_no_nan(x, y), x, [0, 0.5])
+    check(lambda y: ops.divide_no_nan(x, y), y, [0, -0.5])
+
+
 def test_stopped_gradients():
     check(lambda x: ops.stop_gradient(x) * x, normal(3), normal(3))
 

@@ -49,6 +49,13 @@ MAX_BYTES = 2**30
 # Those that are kept of arguments that a model with open dims fails for.
 MAX_RETRIED = 4
 
+# So many shapes a function has models of its own for, where it is to.
+MAX_STATIC = 4
+
+# A variable that a function was compiled anew for so many times is an input of
+# the next model. Weights that are an input cost up to a fifth of the time.
+MAX_RECOMPILED = 1
+
 # So many calls that find others at work, and a function is compiled for many
 # calls at once. One that finds none undoes four: those that come one by one
 # have all of the device again at once, where calls are slow.
@@ -76,10 +83,12 @@ def note_assignment(variable):
 
 
 def note_read(variable):
-    """Tells the function that is being traced that it reads `variable`."""
+    """Tells the function that is being traced, and tapes, of a read."""
     trace = graph.current_trace()
     if isinstance(trace, _FunctionTrace):
         trace.reads.setdefault(id(variable), (variable, variable.version))
+    if recording.state.recorders and variable.trainable:
+        recording.tell_read(variable)
 
 
 class jit:
@@ -89,9 +98,10 @@ class jit:
     arguments, where the first dim is dynamic, and so are the dims that
     `specs` leave open: layers may choose what they do by a dim they know.
     Variables that the function reads become Constants that share their memory,
-    and the function is traced anew after they are assigned; variables that it
-    assigns become inputs and outputs of the model and are assigned after each
-    call.
+    and the function is traced anew after they are assigned; those that are
+    assigned again and again become inputs of the model. Variables that the
+    function itself assigns become inputs and outputs and are assigned after
+    each call.
 
     Where a tape records, and in a `StatelessScope`, which says what variables
     are, the function itself is called.
@@ -109,12 +119,24 @@ class jit:
             a sequence depends on later ones. A loop that fills its caches is
             kept out of the model then: each step is a call of one, see
             `stages`.
+        is_static: whether to compile a model of known dims for each of the
+            first shapes that come.
+        varying: variables that are known to be assigned again and again.
     """
 
-    def __init__(self, function, specs=(), is_causal=False):
+    def __init__(
+        self,
+        function,
+        specs=(),
+        is_causal=False,
+        is_static=False,
+        varying=(),
+    ):
         self._function = function
         self._is_causal = is_causal
         self._specs = specs
+        self._is_static = is_static
+        self._varying = _Varying(varying)
         # One lock for all: a function may assign, or call others.
         self._variants = Variants(MAX_VARIANTS, MAX_BYTES, assigning)
         # Those without open dims, of arguments that others fail for.
@@ -213,12 +235,20 @@ class jit:
         return key, [x.shape for x in call.arrays], compile
 
     def _compile(self, *arguments):
-        may_store = not (self._assigns or self._is_causal)
+        self._varying.update()
+        # The models of a decoder take their inputs apart.
+        varying = [] if self._is_causal else list(self._varying)
+        may_store = not (self._assigns or self._is_causal or varying)
         variant = _Compiled(
-            self._function, self._is_causal, *arguments, may_store
+            self._function, self._is_causal, *arguments, may_store, varying
         )
         self._assigns = self._assigns or variant.assigns
+        self._varying.note(variant.constants)
         return variant
+
+    def vary(self, variables):
+        """Tells that variables are going to be assigned again and again."""
+        self._varying.add(variables)
 
     def _run_in_scope(self, args):
         """Calls the function in a scope that says what variables are.
@@ -240,6 +270,8 @@ class jit:
         """The dims that are dynamic, from all that may be to none."""
         if any(0 in shape for shape in shapes):
             return [shapes]  # the CPU plugin does not pool an empty batch
+        if self._is_static and len(self._variants) < MAX_STATIC:
+            return [shapes]
         batch = [(None, *shape[1:]) if shape else () for shape in shapes]
         opened = list(batch)
         for i, spec in enumerate(self._specs[: len(shapes)]):
@@ -279,6 +311,46 @@ class Started:
         if self._wait is not None:
             with contextlib.suppress(ValueError):
                 self._wait()
+
+
+class _Varying:
+    """The variables that are inputs of the models of a function.
+
+    Args:
+        variables: those that are from the beginning.
+    """
+
+    def __init__(self, variables):
+        self._variables = {}
+        # By id, those that were compiled in: a weak reference, the version,
+        # and how often it was found to be another.
+        self._compiled = {}
+        self.add(variables)
+
+    def __iter__(self):
+        return iter(list(self._variables.values()))
+
+    def add(self, variables):
+        self._variables.update((id(v), v) for v in variables)
+
+    def note(self, constants):
+        """Takes the variables that were compiled in, with their versions."""
+        for variable, version in constants:
+            *_, count = self._compiled.get(id(variable), (0,))
+            known = weakref.ref(variable), version, count
+            self._compiled[id(variable)] = known
+
+    def update(self):
+        """Finds those that are assigned again and again."""
+        for key, (reference, version, count) in list(self._compiled.items()):
+            variable = reference()
+            if variable is None:
+                del self._compiled[key]
+            elif variable.version != version:
+                if count == MAX_RECOMPILED:
+                    self.add([variable])
+                known = reference, variable.version, count + 1
+                self._compiled[key] = known
 
 
 class _Call(typing.NamedTuple):
@@ -372,11 +444,9 @@ class _RecordingScope(StatelessScope):
 
     def get_current_value(self, variable):
         """Its value, which a layer asks for to regularize its weights."""
-        value = super().get_current_value(variable)
-        if value is not None:
-            return value
         note_read(variable)
-        return variable._value
+        value = super().get_current_value(variable)
+        return variable._value if value is None else value
 
     def add_update(self, update):
         super().add_update(update)
@@ -391,12 +461,26 @@ class _Compiled:
             how, and for what.
         may_store: whether to look for it among those that were stored, and to
             store it. To look takes a digest of all weights.
+        varying: the variables that are inputs if the function reads them.
+
+    Attributes:
+        constants: a list of the variables that were compiled in, with the
+            version of each.
     """
 
     def __init__(
-        self, function, is_causal, treedef, specs, target, shapes, may_store
+        self,
+        function,
+        is_causal,
+        treedef,
+        specs,
+        target,
+        shapes,
+        may_store,
+        varying,
     ):
         self._is_causal = is_causal
+        self._varying = varying
         self.is_open = any(None in shape for shape in shapes)
         # No other thread assigns some of the variables as one change meanwhile.
         with assigning:
@@ -446,7 +530,7 @@ class _Compiled:
         assigned since the place was found, which is that of other values.
         """
         places = {id(r.variable): i for i, r in enumerate(place.read)}
-        read = [places.get(id(v)) for v, _ in self._constants]
+        read = [places.get(id(v)) for v, _ in self.constants]
         count = self._treedef.num_leaves
         outputs, _ = optree.tree_unflatten(self._treedef, range(count))
         if (
@@ -463,7 +547,7 @@ class _Compiled:
         self._checked = None  # variables may have been assigned since
         self._state = self._assigned = self._updating = ()
         read = [place.read[i] for i in about["read"]]
-        self._constants = [(r.variable, r.version) for r in read]
+        self.constants = [(r.variable, r.version) for r in read]
         self._dtypes = about["dtypes"]
         self._known = [None] * len(self._dtypes)
         _, self._treedef = _flatten((about["outputs"], []))
@@ -471,7 +555,7 @@ class _Compiled:
 
     def _trace(self, function, treedef, specs, shapes):
         self._checked = _latest[0]
-        state = []
+        state = list(self._varying)
         while True:
             trace = _FunctionTrace(self._is_causal)
             with trace:
@@ -489,8 +573,9 @@ class _Compiled:
             if not missed:
                 break
             state += missed
-        self._state = state
-        self._constants = [
+        mapping = [(v, x) for v, x in mapping if id(v) in trace.reads]
+        self._state = [v for v, _ in mapping]
+        self.constants = [
             (v, version)
             for i, (v, version) in trace.reads.items()
             if i not in known
@@ -516,7 +601,7 @@ class _Compiled:
         latest = _latest[0]
         if self._checked == latest:
             return True
-        if any(v.version != version for v, version in self._constants):
+        if any(v.version != version for v, version in self.constants):
             return False
         self._checked = latest
         return True
@@ -534,15 +619,26 @@ class _Compiled:
             A function that waits for what it gives, and returns it; it raises
             a `ValueError` where variables were assigned meanwhile.
         """
-        wait = self._executable.start(arrays)
+        versions = self._versions()
+        wait = self._executable.start(self._with_state(arrays))
 
         def result():
             outputs, _ = self._structured(wait())
-            if not self.is_current():
+            if not self.is_current() or self._versions() != versions:
                 raise ValueError("The variables have other values by now.")
             return outputs
 
         return result
+
+    def _versions(self):
+        return [v.version for v in self._state]
+
+    def _with_state(self, arrays):
+        """The inputs of the model: those given, and the variables as of now."""
+        if not self._state:
+            return arrays
+        with assigning:  # none or all of what is assigned as one change
+            return arrays + [value_of(v._value) for v in self._state]
 
     def _structured(self, arrays):
         """The outputs and the values to assign, from the model's outputs."""
@@ -553,11 +649,19 @@ class _Compiled:
         return optree.tree_unflatten(self._treedef, leaves)
 
     def _run(self, arrays):
-        arrays = arrays + [value_of(v._value) for v in self._state]
-        outputs, assigned = self._structured(self._executable(arrays))
-        for variable, value in zip(self._assigned, assigned):
-            variable._direct_assign(value)
+        arrays = self._executable(self._with_state(arrays))
+        outputs, assigned = self._structured(arrays)
+        try:
+            self._assign(assigned)
+        except KeyboardInterrupt:
+            self._assign(assigned)  # all of them: half of a step is none
+            raise
         return outputs
+
+    def _assign(self, values):
+        with assigning:
+            for variable, value in zip(self._assigned, values):
+                variable._direct_assign(value)
 
 
 def _without_variables(structure):

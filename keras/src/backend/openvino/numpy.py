@@ -33,7 +33,6 @@ from keras.src.backend.openvino.common import smaller
 from keras.src.backend.openvino.common import to_float
 from keras.src.backend.openvino.common import unary
 from keras.src.backend.openvino.composite import composite
-from keras.src.backend.openvino.control_flow import vectorized_map
 from keras.src.backend.openvino.dtypes import is_complex
 from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.dtypes import is_inexact
@@ -47,6 +46,7 @@ from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.kernels import is_outside
 from keras.src.backend.openvino.layout import port_of
 from keras.src.backend.openvino.registry import register
+from keras.src.backend.openvino.scans import vectorized_map
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast

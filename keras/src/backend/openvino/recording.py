@@ -1,7 +1,8 @@
-"""Who is told of the operations that are applied on this thread.
+"""Who is told of the operations and reads of variables on this thread.
 
 A `gradient.GradientTape` is, while it is open. Where none is, applying an
-operation costs no more than the look at an empty tuple.
+operation costs no more than the look at an empty tuple, and so does reading a
+variable.
 """
 
 import contextlib
@@ -30,3 +31,9 @@ def tell(operation, inputs, attributes, outputs):
     """Tells the recorders what was applied, see `gradient.Step`."""
     for recorder in state.recorders:
         recorder.applied(operation, inputs, attributes, outputs)
+
+
+def tell_read(variable):
+    """Tells the recorders that a trainable variable is read."""
+    for recorder in state.recorders:
+        recorder.read(variable)

@@ -1,6 +1,6 @@
 from keras.src import tree
-from keras.src.backend.openvino import control_flow
 from keras.src.backend.openvino import recording
+from keras.src.backend.openvino import scans
 from keras.src.backend.openvino import sequences
 from keras.src.backend.openvino.common import known_dim
 from keras.src.backend.openvino.numpy import swapaxes
@@ -92,7 +92,7 @@ def rnn(
     if unroll:
         states, outputs = _unrolled(step, initial_states, xs)
     else:
-        states, outputs = control_flow.scan(step, initial_states, xs)
+        states, outputs = scans.scan(step, initial_states, xs)
     last_output = tree.map_structure(lambda y: y[-1], outputs)
     if not return_all_outputs:
         outputs = tree.map_structure(lambda y: y[-1:], outputs)
@@ -151,7 +151,7 @@ def _unrolled(step, states, xs):
         x = tree.map_structure(lambda x: x[i], xs)
         states, output = step(states, x, output)
         outputs.append(output)
-    return states, control_flow.stacked(outputs)
+    return states, scans.stacked(outputs)
 
 
 def cudnn_ok(*args, **kwargs):

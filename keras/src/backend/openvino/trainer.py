@@ -23,16 +23,13 @@ from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import symbolic
 from keras.src.backend.openvino.tensor import value_of
-from keras.src.trainers import trainer as base_trainer
+from keras.src.backend.openvino.training import Training
+from keras.src.backend.openvino.training import batch_size_of
+from keras.src.backend.openvino.training import jits_of
 from keras.src.trainers.data_adapters import data_adapter_utils
 from keras.src.utils import traceback_utils
 from keras.src.utils.python_utils import is_default
 from keras.src.utils.python_utils import pythonify_logs
-
-_NO_TRAINING = (
-    "The OpenVINO backend does not train models yet, so that it has no `{}`. "
-    "Train with another Keras backend, save the weights, and load them here."
-)
 
 _NO_SUCH_EXPORT = (
     "The OpenVINO backend cannot write {}; `model.export('model.xml', "
@@ -46,13 +43,13 @@ _OTHER_FORMATS = {
 }
 
 
-class OpenVINOTrainer(base_trainer.Trainer):
-    """`predict` and `evaluate` as compiled models of one step each."""
+class OpenVINOTrainer(Training):
+    """`predict`, `evaluate` and `fit` as compiled models of one step each."""
 
     _run_state = frozenset(
         ("predict_function", "test_function", "train_function", "history")
         + ("stop_predicting", "stop_evaluating", "stop_training")
-        + ("_eval_epoch_iterator",)
+        + ("_eval_epoch_iterator", "_initial_epoch")
     )
     _accounts = OpenvinoLayer._accounts | _run_state
     _accounts |= {"optimizer", "loss", "_loss_tracker", "_compile_config"}
@@ -76,7 +73,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
         loss = self._compute_loss(
             x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False
         )
-        self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
+        self._loss_tracker.update_state(loss, sample_weight=batch_size_of(x))
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     # `test_step` in two parts: the first depends on no batch before.
@@ -95,9 +92,9 @@ class OpenVINOTrainer(base_trainer.Trainer):
                 layer.add_loss(own)
         return self._update_metrics(data, y_pred)
 
-    def _forward(self, x):
+    def _forward(self, x, training=False):
         if self._call_has_training_arg:
-            return self(x, training=False)
+            return self(x, training=training)
         return self(x)
 
     def make_predict_function(self, force=False):
@@ -134,9 +131,14 @@ class OpenVINOTrainer(base_trainer.Trainer):
                     logs = step(batch)
                 return logs
 
+            steps = [step]
             if isinstance(step, jit) and self._has_own_test_step():
-                test_function.start = self._test_ahead(test_function)
-            self.test_function = self._stamped(test_function, step)
+                forward = self._compiled(self._forward_alone)
+                update = self._compiled(self._update_alone)
+                start = _test_ahead(test_function, forward, update)
+                test_function.start = start
+                steps += [forward, update]
+            self.test_function = self._stamped(test_function, *steps)
         return self.test_function
 
     def _has_own_test_step(self):
@@ -150,31 +152,10 @@ class OpenVINOTrainer(base_trainer.Trainer):
             and _is_own(self, "compute_metrics")
         )
 
-    def _test_ahead(self, test_function):
-        """A function that starts a step of `evaluate`."""
-        forward = self._compiled(self._forward_alone)
-        update = self._compiled(self._update_alone)
-
-        def start(batches, hint):
-            if hint == LATENCY:
-                return Started(functools.partial(test_function, batches))
-
-            def updated(results):
-                for batch, outputs in zip(batches, results):
-                    logs = update(batch, *outputs)
-                return logs
-
-            def start_one(batch):
-                return forward.start(_inputs(batch), hint=hint)
-
-            return Together(start_one, batches, updated)
-
-        return start
-
-    def _stamped(self, function, step):
+    def _stamped(self, function, *steps):
         """`function`, with the model's state that it stands for."""
         function.is_built = self._is_built()
-        function.release_memory = getattr(step, "release_memory", None)
+        function.jits = [step for step in steps if isinstance(step, jit)]
         return self._dated(function)
 
     def _dated(self, function):
@@ -221,15 +202,20 @@ class OpenVINOTrainer(base_trainer.Trainer):
         with assigning:
             super().set_weights(weights)
 
-    def _compiled(self, step):
-        """`step` as a compiled model, unless it has to run op by op."""
+    def _compiled(self, step, **options):
+        """`step` as a compiled model, unless it has to run op by op.
+
+        Args:
+            step: a method of the model.
+            **options: what else `jit` takes.
+        """
         if self.run_eagerly or not self.jit_compile:
             return lambda data: tree.map_structure(
                 _copied, step(tree.map_structure(_to_tensor, data))
             )
         inputs = getattr(self, "inputs", None) or ()
         specs = [x.shape for x in tree.flatten(inputs)]
-        return jit(step, specs)
+        return jit(step, specs, **options)
 
     @traceback_utils.filter_traceback
     def predict(
@@ -275,6 +261,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
             raise ValueError(f"Arguments not recognized: {kwargs}")
         if cached:
             epoch = self._eval_epoch_iterator
+            epoch.reset()  # the same samples each time
         else:
             data = {"x": x, "y": y, "sample_weight": sample_weight}
             epoch = self._epoch(steps, batch_size=batch_size, **data)
@@ -301,7 +288,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
     def _epoch(self, steps, **data):
         return Epoch(steps, self.steps_per_execution, **data)
 
-    def _callback_list(self, callbacks, epoch, verbose, history=True):
+    def _callback_list(self, callbacks, epoch, verbose, history=True, epochs=1):
         if isinstance(callbacks, callbacks_module.CallbackList):
             return callbacks
         progress = {"add_progbar": verbose != 0, "verbose": verbose}
@@ -309,7 +296,7 @@ class OpenVINOTrainer(base_trainer.Trainer):
             callbacks,
             model=self,
             add_history=history,
-            epochs=1,
+            epochs=epochs,
             steps=epoch.num_batches,
             **progress,
         )
@@ -334,12 +321,6 @@ class OpenVINOTrainer(base_trainer.Trainer):
             self.make_predict_function()
         return self.predict_function([(tree.map_structure(to_array, x),)])
 
-    def fit(self, *args, **kwargs):
-        raise NotImplementedError(_NO_TRAINING.format("fit"))
-
-    def train_on_batch(self, *args, **kwargs):
-        raise NotImplementedError(_NO_TRAINING.format("train_on_batch"))
-
     # KerasHub's own bridge, where this one is not in its place, compiles its
     # models of `generate` with these two.
 
@@ -356,6 +337,31 @@ class OpenVINOTrainer(base_trainer.Trainer):
         if isinstance(x, (list, tuple)) and len(x) == 1:
             return x[0]
         return x
+
+
+def _test_ahead(test_function, forward, update):
+    """A function that starts a step of `evaluate`.
+
+    Args:
+        test_function: takes the batches of a step one by one.
+        forward, update: the two parts of `test_step`, compiled.
+    """
+
+    def start(batches, hint):
+        if hint == LATENCY:
+            return Started(functools.partial(test_function, batches))
+
+        def updated(results):
+            for batch, outputs in zip(batches, results):
+                logs = update(batch, *outputs)
+            return logs
+
+        def start_one(batch):
+            return forward.start(_inputs(batch), hint=hint)
+
+        return Together(start_one, batches, updated)
+
+    return start
 
 
 def _as_one_change(assign):
@@ -384,10 +390,9 @@ def _without_other_formats(export):
 
 
 def _release_memory(function):
-    """Frees what a loop over large batches left, unless it ran op by op."""
-    release = getattr(function, "release_memory", None)
-    if release is not None:
-        release()
+    """Frees what a loop over large batches left in compiled models."""
+    for step in jits_of(function):
+        step.release_memory()
 
 
 def _itself(data):
@@ -398,11 +403,6 @@ def _inputs(data):
     """The `x` of a batch."""
     x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
     return x
-
-
-def _batch_size(x):
-    leaves = [leaf for leaf in tree.flatten(x) if leaf is not None]
-    return next((backend.shape(leaf)[0] for leaf in leaves if leaf.shape), 1)
 
 
 def _to_tensor(x):

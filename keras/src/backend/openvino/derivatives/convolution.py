@@ -1,10 +1,12 @@
 """Derivatives of products, convolutions, pooling and resizing."""
 
+import functools
 import itertools
 import math
 
 import numpy as np
 
+from keras.src.backend.openvino import core
 from keras.src.backend.openvino import kernels
 from keras.src.backend.openvino import numpy as ops
 from keras.src.backend.openvino.common import known_dim
@@ -281,6 +283,48 @@ class _Windows:
         ]
         return x[(..., *index)]
 
+    def cut(self, x):
+        """`x` without what is in no window, of those that do not overlap."""
+        index = [
+            slice(0, count * k) for count, k in zip(self.places, self.kernel)
+        ]
+        return x[(..., *index)]
+
+    def tiles(self, x):
+        """For each place in a window what is there, of what was cut."""
+        dims = list(dims_of(x)[:2])
+        for count, k in zip(self.places, self.kernel):
+            dims += [count, k]
+        tiles = apply("Reshape", x, dims, special_zero=False)
+        tiles = ops.transpose(tiles, self._tile_order())
+        flat = [math.prod(self.kernel), *dims_of(x)[:2], *self.places]
+        tiles = apply("Reshape", tiles, flat, special_zero=False)
+        return core.unstack(tiles)
+
+    def of_tiles(self, parts, x):
+        """What has these tiles, in the shape of `x`."""
+        tiles = ops.stack(parts)
+        dims = [*self.kernel, *dims_of(x)[:2], *self.places]
+        tiles = apply("Reshape", tiles, dims, special_zero=False)
+        order = self._tile_order()
+        tiles = ops.transpose(tiles, sorted(range(len(order)), key=order.index))
+        return reshape_as(tiles, x)
+
+    def _tile_order(self):
+        """The axes, those inside of windows first."""
+        end = 2 + 2 * len(self.kernel)
+        return (*range(3, end, 2), 0, 1, *range(2, end, 2))
+
+    def uncut(self, x):
+        """What was cut, with zeros in the place of what was left out."""
+        for axis, size in enumerate(self.sizes, start=2):
+            dims = list(dims_of(x))
+            dims[axis] = size - dims[axis]
+            if dims[axis]:
+                # `Pad` takes several times as long.
+                x = apply("Concat", x, ops.zeros(dims, x.dtype), axis=axis)
+        return x
+
     def put_back(self, x, tap):
         return _put_back(x, tap, self.strides, self.padded)
 
@@ -299,17 +343,39 @@ def _max_pool(
     """Goes to the first of the greatest in each window, as in JAX."""
     (x,), (y,), (gradient,) = inputs, outputs, gradients
     windows = _Windows(x, y, kernel, strides, pads_begin, pads_end, auto_pad)
+    if tuple(kernel) == tuple(strides) and not any(map(any, windows.pads)):
+        return [_of_tiles(x, y, gradient, windows)]
     padded = windows.pad(x, -math.inf)
-    total, is_left = None, None
-    for tap, values in _taps(padded, kernel, strides, windows.places):
-        hit = values == y
+    taps = _taps(padded, kernel, strides, windows.places)
+    places, values = zip(*taps)
+    parts = _to_the_first(values, y, gradient)
+    moved = [windows.put_back(x, tap) for tap, x in zip(places, parts)]
+    return [windows.crop(functools.reduce(ops.add, moved))]
+
+
+def _to_the_first(values, y, gradient):
+    """The gradients of what windows take the greatest of.
+
+    Args:
+        values: for each place in a window a tensor of what is there.
+        y: the greatest, of which the first in each window is meant.
+        gradient: that of `y`.
+    """
+    is_left = None
+    for x in values:
+        hit = x == y
         if is_left is not None:
             hit = hit & is_left
         missed = ops.logical_not(hit)
         is_left = missed if is_left is None else is_left & missed
-        part = windows.put_back(ops.where(hit, gradient, 0), tap)
-        total = part if total is None else total + part
-    return [windows.crop(total)]
+        yield ops.where(hit, gradient, 0)
+
+
+def _of_tiles(x, y, gradient, windows):
+    """As `_max_pool`, of windows that do not overlap."""
+    cut = windows.cut(x)
+    parts = list(_to_the_first(windows.tiles(cut), y, gradient))
+    return windows.uncut(windows.of_tiles(parts, cut))
 
 
 @rule("AvgPool")
