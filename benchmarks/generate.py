@@ -32,7 +32,31 @@ import time
 import harness
 
 PROMPT = 32
-MODELS = ("gpt2", "llama")
+# KerasHub's name of each, and what its backbone takes.
+MODELS = {
+    "gpt2": (
+        "GPT2",
+        {
+            "vocabulary_size": 50257,
+            "num_layers": 12,
+            "num_heads": 12,
+            "hidden_dim": 768,
+            "intermediate_dim": 3072,
+            "max_sequence_length": 1024,
+        },
+    ),
+    "llama": (
+        "Llama",
+        {
+            "vocabulary_size": 32000,
+            "num_layers": 16,
+            "num_query_heads": 12,
+            "num_key_value_heads": 4,
+            "hidden_dim": 768,
+            "intermediate_dim": 2048,
+        },
+    ),
+}
 PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 # What two results may differ by is chance where most tokens are alike.
 EXACT = ("float32",)
@@ -48,34 +72,17 @@ def build(name, precision):
     import keras
     import keras_hub
 
+    family, options = MODELS[name]
     dtype = "bfloat16" if precision == "bfloat16" else "float32"
-    if name == "gpt2":
-        backbone = keras_hub.models.GPT2Backbone(
-            vocabulary_size=50257,
-            num_layers=12,
-            num_heads=12,
-            hidden_dim=768,
-            intermediate_dim=3072,
-            max_sequence_length=1024,
-            dtype=dtype,
-        )
-        task = keras_hub.models.GPT2CausalLM
-    else:
-        backbone = keras_hub.models.LlamaBackbone(
-            vocabulary_size=32000,
-            num_layers=16,
-            num_query_heads=12,
-            num_key_value_heads=4,
-            hidden_dim=768,
-            intermediate_dim=2048,
-            dtype=dtype,
-        )
-        task = keras_hub.models.LlamaCausalLM
+    backbone = getattr(keras_hub.models, f"{family}Backbone")(
+        **options, dtype=dtype
+    )
     rng = np.random.default_rng(0)
     for weight in backbone.weights:
         if len(weight.shape) > 1:
             values = rng.normal(0, weight.shape[0] ** -0.5, weight.shape)
             weight.assign(values.astype("float32"))
+    task = getattr(keras_hub.models, f"{family}CausalLM")
     model = task(backbone=backbone, preprocessor=None)
     if precision.startswith("int"):
         model.quantize(precision)

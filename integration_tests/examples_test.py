@@ -1,6 +1,8 @@
 """The examples, run as a user runs them, and their numbers."""
 
+import importlib
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -24,12 +26,13 @@ RATE = 16_000
 PNG = b"\x89PNG"
 
 
-def run(script, *arguments, folder=None):
+def run(script, *arguments, folder=None, input=""):
     """Runs a script in a process of its own, on the backend of this one."""
     return subprocess.run(
         [sys.executable, script, *map(str, arguments)],
         env={**os.environ, "KERAS_BACKEND": keras.backend.backend()},
         cwd=folder,
+        input=input,
         capture_output=True,
         text=True,
     )
@@ -232,9 +235,10 @@ def test_unknown_chunks_are_skipped(tmp_path):
     np.testing.assert_array_equal(read[:, 0], stored)
 
 
-def log_mel_main(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["log_mel.py", *map(str, arguments)])
-    log_mel.main()
+def main(monkeypatch, script, *arguments):
+    name = f"{script.__name__}.py"
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    script.main()
 
 
 def test_log_mel_draws_and_sums_up(tmp_path):
@@ -253,7 +257,7 @@ def test_log_mel_draws_and_sums_up(tmp_path):
 def test_a_click_and_silence_are_drawn(tmp_path, monkeypatch, samples):
     recording, picture = tmp_path / "a.wav", tmp_path / "picture"
     save(recording, np.array(samples), "int16")
-    log_mel_main(monkeypatch, recording, picture)
+    main(monkeypatch, log_mel, recording, picture)
     assert picture.read_bytes().startswith(PNG)
 
 
@@ -289,7 +293,7 @@ def test_broken_recordings(tmp_path, monkeypatch, capfd, case):
     if edit is not None:
         save(recording, speech_like(RATE, 0.1), "int16")
         recording.write_bytes(edit(recording.read_bytes()))
-    fails(monkeypatch, capfd, (recording, tmp_path / "a.png"), reason)
+    fails(monkeypatch, capfd, log_mel, (recording, tmp_path / "a.png"), reason)
     assert not (tmp_path / "a.png").exists()
 
 
@@ -299,11 +303,11 @@ def test_floats_out_of_range(tmp_path, monkeypatch, capfd, value):
     samples[100] = value
     save(tmp_path / "a.wav", samples, "float64")
     arguments = (tmp_path / "a.wav", tmp_path / "a.png")
-    fails(monkeypatch, capfd, arguments, "out of range")
+    fails(monkeypatch, capfd, log_mel, arguments, "out of range")
 
 
 def test_a_folder_is_no_recording(tmp_path, monkeypatch, capfd):
-    fails(monkeypatch, capfd, (tmp_path,), "Is a directory")
+    fails(monkeypatch, capfd, log_mel, (tmp_path,), "Is a directory")
 
 
 @pytest.mark.parametrize(
@@ -321,7 +325,7 @@ def test_pictures_that_cannot_be_written(
     save(recording, speech_like(RATE, 0.1), "int16")
     (tmp_path / "folder.png").mkdir()
     before = recording.read_bytes()
-    fails(monkeypatch, capfd, (recording, tmp_path / picture), reason)
+    fails(monkeypatch, capfd, log_mel, (recording, tmp_path / picture), reason)
     assert recording.read_bytes() == before
 
 
@@ -333,15 +337,125 @@ def test_an_error_is_one_line_and_status_2(tmp_path):
     assert result.stderr == "log_mel.py: a.wav: the file is empty\n"
 
 
-def fails(monkeypatch, capfd, arguments, reason):
-    """`log_mel.py` says why in one line and exits with status 2."""
+def fails(monkeypatch, capfd, script, arguments, reason):
+    """The script says why in one line and exits with status 2."""
     capfd.readouterr()
     with pytest.raises(SystemExit) as stop:
-        log_mel_main(monkeypatch, *arguments)
+        main(monkeypatch, script, *arguments)
     assert stop.value.code == 2
     output = capfd.readouterr()
     assert output.out == ""
-    assert output.err.startswith("log_mel.py: ")
+    assert output.err.startswith(f"{script.__name__}.py: ")
     assert output.err.count("\n") == 1
     assert output.err.endswith("\n")
     assert reason in output.err
+
+
+# A chat
+
+SAID = ["hello there", "and you"]
+
+
+@pytest.fixture(scope="module")
+def chat():
+    pytest.importorskip("keras_hub")
+    return importlib.import_module("chat")
+
+
+@pytest.fixture(scope="module")
+def preset(chat, tmp_path_factory):
+    """A folder with a small model that knows letters alone."""
+    models = chat.keras_hub.models
+    words = [*map(chr, range(97, 123)), "\u0120", "\u010a", "\u0120t"]
+    words.append("<|endoftext|>")
+    preprocessor = models.GPT2CausalLMPreprocessor(
+        models.GPT2Tokenizer(
+            vocabulary={word: i for i, word in enumerate(words)},
+            merges=["\u0120 t"],
+        )
+    )
+    backbone = models.GPT2Backbone(
+        vocabulary_size=len(words),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=64,
+    )
+    rng = np.random.default_rng(0)
+    for weight in backbone.weights:
+        weight.assign(rng.normal(size=weight.shape) * 0.7)
+    folder = tmp_path_factory.mktemp("preset")
+    models.GPT2CausalLM(backbone, preprocessor).save_to_preset(str(folder))
+    return folder
+
+
+def goes_on(model, text, length):
+    """What the model has behind a text."""
+    whole = model.generate(text, max_length=length)
+    assert whole.startswith(text)
+    return whole.removeprefix(text)
+
+
+def test_a_chat_prints_what_the_model_says(chat, preset):
+    model = chat.load(preset, "greedy")
+    # An answer that fills the length leaves nothing of what was before.
+    answers = [goes_on(model, f"{said}\n", 64) for said in SAID]
+    expected = "".join(f"> {answer}|" for answer in answers)
+
+    lines = "".join(f"{said}\n" for said in SAID)
+    options = ("--sampler", "greedy", "--length", 64)
+    result = run(EXAMPLES / "chat.py", preset, *options, input=lines)
+    assert result.returncode == 0, result.stderr
+    printed = re.sub(r"\n\d+ steps in \S+ s\n", "|", result.stdout)
+    assert printed.rstrip() == f"{expected}>"
+
+
+def test_a_chat_forgets_what_was_said_first(chat, preset):
+    model = chat.load(preset, "greedy")
+    conversation = chat.Conversation(model, 24)
+    for said in SAID:
+        assert "".join(conversation.answer(said)) == goes_on(model, said, 24)
+
+
+def test_an_answer_that_is_not_waited_for_is_remembered(chat, preset):
+    model = chat.load(preset, "greedy")
+    conversation = chat.Conversation(model, 64)
+    answer = conversation.answer("hello")
+    first = next(answer) + next(answer)
+    answer.close()
+    answer = "".join(conversation.answer("and"))
+    assert answer == goes_on(model, f"hello{first}and", 64)
+
+
+def test_a_chat_refuses_what_is_too_long(chat, preset):
+    conversation = chat.Conversation(chat.load(preset, "greedy"), 32)
+    with pytest.raises(ValueError, match="more than 16 tokens"):
+        next(conversation.answer("a" * 17))
+    assert "".join(conversation.answer("a" * 16))
+
+
+def removed(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def overwritten(name):
+    return lambda folder: (folder / name).write_bytes(b"{HDF")
+
+
+BROKEN_PRESETS = {
+    "missing": (shutil.rmtree, "no such folder"),
+    "empty": (removed("config.json"), "has no config.json"),
+    "no JSON": (overwritten("config.json"), "not a preset"),
+    "no weights": (removed("model.weights.h5"), "model.weights"),
+    "broken weights": (overwritten("model.weights.h5"), "not a preset"),
+    "no words": (removed("assets/tokenizer/vocabulary.json"), "vocabulary"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_PRESETS)
+def test_broken_presets(chat, preset, tmp_path, monkeypatch, capfd, case):
+    damage, reason = BROKEN_PRESETS[case]
+    folder = shutil.copytree(preset, tmp_path / "preset")
+    damage(folder)
+    fails(monkeypatch, capfd, chat, (folder,), reason)

@@ -46,6 +46,11 @@ def phi3():
     return begun(models.Phi3CausalLM(backbone, preprocessor=None))
 
 
+def bart():
+    backbone = models.BartBackbone(**SMALL, num_heads=4, max_sequence_length=40)
+    return begun(models.BartSeq2SeqLM(backbone, preprocessor=None))
+
+
 def begun(model):
     rng = np.random.default_rng(0)
     for weight in model.weights:
@@ -66,12 +71,11 @@ def made(monkeypatch):
     return made_stages(monkeypatch)
 
 
-def check(model, *cases, stop=None):
+def check(model, *cases, stop=None, inputs=prompts):
     def generate(is_eager):
         model.run_eagerly = is_eager
         return [
-            model.generate(prompts(*case), stop_token_ids=stop)
-            for case in cases
+            model.generate(inputs(*case), stop_token_ids=stop) for case in cases
         ]
 
     expected = generate(is_eager=True)
@@ -84,6 +88,22 @@ def check(model, *cases, stop=None):
 def test_one_pair_of_models_is_for_all_lengths(made, build):
     cases = [([3], 9), ([5, 2], 14), ([1, 4, 11], 12), ([12], 12), ([2], 24)]
     check(build(), *cases, stop=(7, 30))
+    assert len(made) == 1
+
+
+def texts_and_prompts(counts, length, *text):
+    """Those of an encoder, and those of the decoder behind it."""
+    sides = {"decoder": prompts(counts, length), "encoder": prompts(*text)}
+    return {
+        f"{side}_{key}": array
+        for side, inputs in sides.items()
+        for key, array in inputs.items()
+    }
+
+
+def test_a_decoder_behind_an_encoder(made):
+    cases = [([3], 9, [4], 5), ([1, 2], 14, [7, 3], 9), ([4], 9, [2], 2)]
+    check(bart(), *cases, stop=(7, 30), inputs=texts_and_prompts)
     assert len(made) == 1
 
 

@@ -34,21 +34,40 @@ def _compiled(model, inputs, fn):
 
     The latter are for all lengths, and sizes of a batch.
     """
-    if not _is_decoder(model, inputs):
+    sequences = _sequences(model, inputs)
+    if sequences is None:
         return jit(fn)
-    specs = [(None,) * len(x.shape) for x in tree.flatten(inputs)]
-    return jit(fn, specs, is_causal=True)
+    # In the order in which a dict is flattened.
+    specs = [(None,) * inputs[key].ndim for key in sorted(inputs)]
+    is_causal = [key in sequences for key in sorted(inputs)]
+    return jit(fn, specs, is_causal=is_causal)
 
 
-def _is_decoder(model, inputs):
-    """Whether a task is a decoder of text alone, and all of it KerasHub's own.
+def _sequences(model, inputs):
+    """Which inputs of a decoder have a position for each of its own.
 
-    It fills its caches one position after another, and no position looks at
-    later ones. What others do is not known, nor what encoders and images are
-    to their tokens.
+    `None` where a task is none, or where not all of it is KerasHub's own. A
+    decoder fills its caches one position after another, and no position looks
+    at later ones. What others do is not known, nor what images are to tokens.
     """
-    is_text = isinstance(inputs, dict) and set(inputs) == _TEXT
-    return is_text and all(map(is_as_released, model._flatten_layers()))
+    if not isinstance(inputs, dict) or set(inputs) not in _DECODERS:
+        return None
+    if not all(map(is_as_released, model._flatten_layers())):
+        return None
+    return _SEQUENCES.intersection(inputs)
 
 
-_TEXT = {"token_ids", "padding_mask"}
+_SEQUENCES = frozenset(
+    ("token_ids", "padding_mask", "decoder_token_ids", "decoder_padding_mask")
+)
+
+# What decoders take, alone and behind an encoder.
+_DECODERS = (
+    {"token_ids", "padding_mask"},
+    {
+        "encoder_token_ids",
+        "encoder_padding_mask",
+        "decoder_token_ids",
+        "decoder_padding_mask",
+    },
+)

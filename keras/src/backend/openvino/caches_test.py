@@ -165,6 +165,49 @@ def test_one_variant_is_for_all_lengths_and_batches(made):
     assert len(made) == 1
 
 
+def lengths_filled(made, staged, *cases):
+    """How many positions are computed for the caches, case by case."""
+    before, lengths = made[-1]._before, []
+    fill = before._fill
+
+    def noted(arrays):
+        lengths.append(arrays[0].shape[1])
+        return fill(arrays)
+
+    before._fill = noted
+    for case in cases:
+        staged(*prompt_of(*case))
+    return lengths
+
+
+def test_caches_are_filled_from_the_prompt_alone(made):
+    decoder = Decoder()
+    staged = check(decoder.generate, 2, 4, 12)
+    cases = [(2, 5, 12), (1, 3, 11), (1, 1, 9), (2, 7, 20), (2, 7, 20)]
+    # The last word of a prompt is for the first step. Of a length that is
+    # longer than all before, everything is computed once.
+    assert lengths_filled(made, staged, *cases) == [4, 2, 1, 20, 6]
+    for case in cases:
+        arrays = prompt_of(*case)
+        expected = decoder.generate(*arrays)[0]
+        np.testing.assert_array_equal(staged(*arrays), expected)
+
+
+def test_caches_that_depend_on_the_length_are_filled_whole(made):
+    class Scaled(Decoder):
+        def attention(self, i, x, cache, index):
+            x = x * ops.where(ops.shape(x)[1] > 10, -1.0, 1.0)
+            return super().attention(i, x, cache, index)
+
+    decoder = Scaled()
+    staged = check(decoder.generate, 2, 4, 12)
+    assert made[-1]._before._fill is None
+    for case in ((2, 4, 9), (2, 4, 13)):
+        arrays = prompt_of(*case)
+        expected = decoder.generate(*arrays)[0]
+        np.testing.assert_array_equal(staged(*arrays), expected)
+
+
 def test_there_is_no_prompt():
     """The first step then takes the last word, and is no addition."""
     decoder, arrays = Decoder(), prompt_of(2, 0, 6)

@@ -116,9 +116,11 @@ class jit:
         specs: shapes of the first tensors among the arguments, in order, with
             `None` for the dims that are dynamic.
         is_causal: whether the function is a decoder, of which no position of
-            a sequence depends on later ones. A loop that fills its caches is
-            kept out of the model then: each step is a call of one, see
-            `stages`.
+            a sequence depends on later ones: neither of what a loop caches,
+            nor of arguments (batch, positions). For some of the arguments
+            alone, a list of a bool for each array among them. A loop that
+            fills its caches is kept out of the model then: each step is a call
+            of one, see `stages`.
         is_static: whether to compile a model of known dims for each of the
             first shapes that come.
         varying: variables that are known to be assigned again and again.

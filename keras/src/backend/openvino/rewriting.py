@@ -12,12 +12,13 @@ from keras.src.backend.openvino.dtypes import to_array
 def bodies(model):
     """The models inside the loops and branches of a model, however deep."""
     for node in model.get_ordered_ops():
-        for body in _own_bodies(node):
+        for body in own_bodies(node):
             yield body
             yield from bodies(body)
 
 
-def _own_bodies(node):
+def own_bodies(node):
+    """The models inside a node."""
     type = node.get_type_name()
     if type == "If":
         return node.get_then_body(), node.get_else_body()
@@ -91,14 +92,14 @@ def used(parameters, outputs):
 
 
 def ancestors(outputs):
-    """The names of all nodes that outputs depend on, and of theirs."""
-    names, stack = set(), [x.get_node() for x in outputs]
+    """All nodes that outputs depend on, and their own, by their names."""
+    nodes, stack = {}, [x.get_node() for x in outputs]
     while stack:
         node = stack.pop()
-        if node.get_name() not in names:
-            names.add(node.get_name())
+        if node.get_name() not in nodes:
+            nodes[node.get_name()] = node
             stack += [x.get_node() for x in node.input_values()]
-    return names
+    return nodes
 
 
 def takers(output, type):

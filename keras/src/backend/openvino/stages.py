@@ -17,6 +17,7 @@ from keras.src.backend.openvino import device
 from keras.src.backend.openvino import rewriting
 from keras.src.backend.openvino.attention import fuse_attention
 from keras.src.backend.openvino.executable import InferenceError
+from keras.src.backend.openvino.lengths import are_prefixes
 
 # Who is told of the values of a loop on this thread.
 _listeners = threading.local()
@@ -107,18 +108,22 @@ class Stages:
         )
         trace.forget()
         self._caches = _Caches(step, target)
-        self._count = len(loop.initial)
+        self._count = len(loop.initial) - len(step.growths)
         self._constant = len(step.captured)
-        self._before = device.compile_model(
-            [
-                loop.trips,
-                loop.condition,
-                *loop.initial,
-                *[outer for outer, _ in step.captured],
-                *[outer for outer, _ in later],
-            ],
-            parameters,
-            target,
+        first = [
+            loop.trips,
+            loop.condition,
+            *self._caches.others(loop.initial),
+            *[outer for outer, _ in step.captured],
+            *[outer for outer, _ in later],
+        ]
+        filled = self._caches.of(loop.initial)
+        is_cut = list(map(_has_positions, parameters))
+        if trace.is_causal is not True:
+            pairs = itertools.zip_longest(is_cut, trace.is_causal)
+            is_cut = [all(pair) for pair in pairs]
+        self._before = _Before(
+            first, filled, self._caches, parameters, is_cut, target
         )
         self._step = self._caches.compile(step, target)
         self._after = device.compile_model(
@@ -128,21 +133,21 @@ class Stages:
         )
         trace.operations.seal()
         self._kept = trace.operations
-        self._parts = self._before, self._step, self._after
+        self._parts = *self._before.parts, self._step, self._after
         self.nbytes = max(part.nbytes for part in self._parts)
         self.at_once = 1
 
     def __call__(self, arrays):
-        trips, proceed, *values = self._before(arrays)
+        (trips, proceed, *values), filled = self._before(arrays)
         values, others = values[: self._count], values[self._count :]
         constant, later = others[: self._constant], others[self._constant :]
-        filled = self._caches.of(values)
-        values = self._caches.others(values)
         trips = int(trips)
         listener = getattr(_listeners, "listener", None)
         if proceed and trips:
+            length = self._caches.length(values, constant)
+            filled, limit = filled(length)
             with self._step.session() as session:
-                step = self._caches.begin(session, filled, values, constant)
+                step = self._caches.begin(session, filled, length, limit)
                 del filled
                 while proceed and trips:
                     proceed, *values = step([*values, *constant])
@@ -157,6 +162,85 @@ class Stages:
     def release_memory(self):
         for part in self._parts:
             part.release_memory()
+
+
+class _Before:
+    """The models of what is there before a loop.
+
+    Where they can be, the caches are computed by a model of their own, from no
+    more positions of the arguments than the caches are to hold. That is of use
+    where all the work is in it.
+
+    Args:
+        values: a list of `openvino.Output`.
+        filled: those of the caches.
+        caches: the `_Caches`.
+        parameters: a list of the `openvino.Output` of the Parameters.
+        is_cut: a list of whether each may be cut to its first positions.
+        target: a `settings.Target`.
+
+    Attributes:
+        parts: a tuple of the `Executable`s.
+    """
+
+    def __init__(self, values, filled, caches, parameters, is_cut, target):
+        self._caches = caches
+        self._count = len(values)
+        self._fill = None
+        self._is_cut = is_cut
+        self._longest = 0
+        if (
+            any(is_cut)
+            and not _has_products(values)
+            and are_prefixes(filled, parameters)
+        ):
+            self._fill = _compile_alone(filled, parameters, target)
+            filled = []
+        self._values = device.compile_model(
+            [*values, *filled], parameters, target
+        )
+        self.parts = (self._values, self._fill)[: 1 + bool(self._fill)]
+
+    def __call__(self, arrays):
+        """What there is before the loop.
+
+        Args:
+            arrays: the function's arguments.
+
+        Returns:
+            A list of the values, and a function from the length that caches
+            are to have to a list of them, and how long they may become.
+        """
+        results = self._values(arrays)
+        values, filled = results[: self._count], results[self._count :]
+        return values, lambda length: self._filled(arrays, filled, length)
+
+    def _filled(self, arrays, filled, length):
+        if self._fill is None:
+            return self._caches.cut(filled, length)
+        pairs = list(zip(arrays, self._is_cut))
+        limit = min(x.shape[1] for x, is_cut in pairs if is_cut)
+        if limit > self._longest:
+            # What takes no arguments so long is to fail for their first
+            # positions too.
+            filled = self._fill(arrays)
+            self._longest = limit
+            return self._caches.cut(filled, length)
+        # The CPU plugin does not take arrays of no elements.
+        count = max(length, 1)
+        cut = [x[:, :count] if is_cut else x for x, is_cut in pairs]
+        return self._caches.cut(self._fill(cut), length)[0], limit
+
+
+def _has_products(outputs):
+    nodes = rewriting.ancestors(outputs).values()
+    return any(node.get_type_name() == "MatMul" for node in nodes)
+
+
+def _has_positions(parameter):
+    """Whether the second dim of an argument, that of positions, is open."""
+    shape = parameter.get_partial_shape()
+    return len(shape) > 1 and shape[1].is_dynamic
 
 
 class _Caches:
@@ -208,23 +292,35 @@ class _Caches:
             sinks=states.sinks,
         )
 
-    def begin(self, session, filled, values, constant):
-        """Fills the caches; returns the function of a step.
+    def length(self, values, constant):
+        """How many positions the caches are to have before the first step.
 
         Args:
-            session: a `Session` of the model of a step.
-            filled: the caches as a whole, of which the first positions count.
             values, constant: what else the first step gets.
         """
         length = int(self._first([*values, *constant])[0])
-        limit = filled[0].shape[self._axes[0]]
         if length < 0:
             raise InferenceError(f"The loop updates position {length} first.")
+        return length
+
+    def cut(self, filled, length):
+        """The first positions of the caches, and how many they have."""
         rows = [
             np.ascontiguousarray(x[(slice(None),) * axis + (slice(length),)])
             for x, axis in zip(filled, self._axes)
         ]
-        session.set_states(dict(zip(self._names, rows)))
+        return rows, filled[0].shape[self._axes[0]]
+
+    def begin(self, session, filled, length, limit):
+        """Fills the caches; returns the function of a step.
+
+        Args:
+            session: a `Session` of the model of a step.
+            filled: the caches with their first positions.
+            length: how many these are.
+            limit: how many there may be.
+        """
+        session.set_states(dict(zip(self._names, filled)))
         beams = np.arange(len(filled[0]), dtype=np.int32)
         lengths = itertools.count(length)
         count = len(self._starts)
