@@ -116,6 +116,31 @@ def test_where_the_naive_formula_fails(function, x, expected):
         np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("strides", [1, 2, 3])
+@pytest.mark.parametrize("size, kernel", [(6, 2), (7, 2), (8, 3)])
+def test_pooling_gives_to_the_first_of_the_greatest(size, kernel, strides):
+    # Of few values, so that many are equal.
+    x = np.random.default_rng(0).integers(0, 3, (2, size, size + 1, 3))
+    x = x.astype("float32")
+    count = [(n - kernel) // strides + 1 for n in x.shape[1:3]]
+    weights = normal(2, *count, 3)
+    expected = np.zeros_like(x)
+    for b, i, j, c in np.ndindex(weights.shape):
+        rows, columns = i * strides, j * strides
+        window = x[b, rows : rows + kernel, columns : columns + kernel, c]
+        row, column = np.unravel_index(window.argmax(), window.shape)
+        place = b, rows + row, columns + column, c
+        expected[place] += weights[b, i, j, c]
+
+    def function(x):
+        pooled = ops.max_pool(x, kernel, strides, data_format="channels_last")
+        return pooled * weights
+
+    for dynamic in (False, (0,)):
+        for (result,) in both_ways(gradient_of(function), x, dynamic=dynamic):
+            np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_divide_no_nan():
     x, y = np.array([1.0, 2.0], "float32"), np.array([0.0, 2.0], "float32")
     check(lambda x: ops.divide_no_nan(x, y), x, [0, 0.5])

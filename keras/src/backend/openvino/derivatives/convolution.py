@@ -307,7 +307,9 @@ class _Windows:
         dims = [*self.kernel, *dims_of(x)[:2], *self.places]
         tiles = apply("Reshape", tiles, dims, special_zero=False)
         order = self._tile_order()
-        tiles = ops.transpose(tiles, sorted(range(len(order)), key=order.index))
+        tiles = ops.transpose(
+            tiles, sorted(range(len(order)), key=order.__getitem__)
+        )
         return reshape_as(tiles, x)
 
     def _tile_order(self):
