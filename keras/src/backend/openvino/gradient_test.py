@@ -503,3 +503,18 @@ def test_gradients_while_the_tape_is_open():
         gradient = tape.gradient(x * x, x)
         x * gradient
     assert float(gradient) == 6
+
+
+@pytest.mark.parametrize("compile", [lambda f: f, jit])
+def test_a_value_that_is_assigned_is_a_source_of_its_own(compile):
+    """As in TensorFlow: what it was made of has no part in it."""
+    variable = Variable(3.0)
+
+    def function(x):
+        with GradientTape() as tape:
+            variable.assign(variable * variable * x)
+            y = variable * variable
+        return tape.gradient(y, variable)
+
+    gradient = compile(function)(convert_to_tensor(2.0))
+    assert float(gradient) == 2 * 18 == 2 * float(variable)

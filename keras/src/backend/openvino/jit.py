@@ -35,6 +35,7 @@ from keras.src.backend.openvino.settings import current_target
 from keras.src.backend.openvino.specialise import Variants
 from keras.src.backend.openvino.specialise import naming_unknown_dims
 from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
+from keras.src.backend.openvino.tensor import alias
 from keras.src.backend.openvino.tensor import concrete
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import is_symbolic
@@ -451,8 +452,10 @@ class _RecordingScope(StatelessScope):
         return variable._value if value is None else value
 
     def add_update(self, update):
-        super().add_update(update)
-        self.assigned[id(update[0])] = update[0]
+        variable, value = update
+        # As eagerly, a tape has it for another value, that of a variable.
+        super().add_update((variable, alias(value)))
+        self.assigned[id(variable)] = variable
 
 
 class _Compiled:
