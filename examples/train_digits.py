@@ -54,7 +54,9 @@ def train():
     """The trained model, and how many images a second it was trained on."""
     images, labels = digits_data.load()[0]
     model = build()
-    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        "adam", "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     arguments = {"batch_size": 64, "verbose": 2}
     model.fit(images, labels, **arguments)  # the first epoch compiles
     start = time.perf_counter()

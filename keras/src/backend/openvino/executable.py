@@ -27,7 +27,12 @@ class Executable:
 
     Attributes:
         nbytes: the bytes of the model's constants.
+        keeps_large: whether to keep an idle request however large its inputs
+            and outputs are: those are the next ones of a model that changes
+            its own weights.
     """
+
+    keeps_large = False
 
     # What an idle request may have been given last: it holds the outputs. A new
     # one takes 5 us to make, and what is larger takes 200 us.
@@ -141,6 +146,16 @@ class Executable:
             return 1
         return self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
 
+    @functools.cached_property
+    def _ports(self):
+        """The types of the inputs; types and first shapes of the outputs."""
+        types = [port.element_type for port in self._compiled.inputs]
+        specs = [
+            (port.element_type, _initial_shape(port.partial_shape))
+            for port in self._compiled.outputs
+        ]
+        return types, specs
+
     def is_busy(self):
         """Whether calls are at work."""
         return self._busy > 0
@@ -159,6 +174,7 @@ class Executable:
         try:
             results = self._results(step, arrays)
             is_large = request.nbytes > self.MAX_IDLE_BYTES
+            is_large = is_large and not self.keeps_large
         finally:
             self._give_back(request, is_large)
         return results
@@ -195,7 +211,7 @@ class Executable:
             if self._idle:
                 return self._idle.pop()
         try:
-            return _Request(self._compiled)
+            return _Request(self._compiled, *self._ports)
         except BaseException:
             with self._lock:
                 self._busy -= 1
@@ -266,19 +282,16 @@ class _Request:
     # Where the one takes as long as the other.
     COPIED_BYTES = 2**16
 
-    def __init__(self, compiled):
+    def __init__(self, compiled, types, specs):
         # That of the bindings themselves: what OpenVINO's Python class does
         # with inputs and outputs takes 5 us.
         base = super(ov.CompiledModel, compiled)
         self._request = base.create_infer_request()
-        self._types = [port.element_type for port in compiled.inputs]
-        self._inputs = [None] * len(self._types)  # its own memory, as arrays
-        self._specs = [
-            (port.element_type, _initial_shape(port.partial_shape))
-            for port in compiled.outputs
-        ]
-        self._outputs = None  # for the next call, as tensors
-        self._held = None
+        self._types = types
+        self._inputs = [None] * len(types)  # its own memory, as arrays
+        self._specs = specs
+        self._outputs = [None] * len(specs)  # for the next call, as tensors
+        self._held = []
         self.nbytes = 0
 
     def infer(self, arrays):
@@ -305,45 +318,44 @@ class _Request:
     def _give(self, arrays):
         """Gives the request its inputs, and memory for its outputs."""
         self.nbytes = sum([array.nbytes for array in arrays])
-        if self.nbytes <= self.COPIED_BYTES:
-            self._copy(arrays)
-        else:
-            self._share(arrays)
-        if self._outputs is None:
-            self._outputs = self._new_outputs()
+        for index, array in enumerate(arrays):
+            if array.nbytes <= self.COPIED_BYTES:
+                self._copy(index, array)
+            else:
+                self._share(index, array)
+        for index, tensor in enumerate(self._outputs):
+            if tensor is None:
+                tensor = ov.Tensor(*self._specs[index])
+                self._request.set_output_tensor(index, tensor)
+                self._outputs[index] = tensor
 
     def _collect(self):
-        results = [to_array(tensor) for tensor in self._outputs]
-        written = sum([array.nbytes for array in results])
-        is_small = self.nbytes <= self.COPIED_BYTES >= written
-        self.nbytes += written
-        self._held = None
-        if is_small:
-            return [array.copy() for array in results]
-        self._outputs = None
-        return results
+        self._held = []
+        return [self._taken(i) for i in range(len(self._outputs))]
 
-    def _copy(self, arrays):
-        own = self._inputs
-        for index, array in enumerate(arrays):
-            if own[index] is None or own[index].shape != array.shape:
-                tensor = ov.Tensor(self._types[index], ov.Shape(array.shape))
-                self._request.set_input_tensor(index, tensor)
-                own[index] = to_array(tensor)
-            own[index][...] = array
+    def _taken(self, index):
+        """The array of an output, which nobody else has."""
+        array = to_array(self._outputs[index])
+        self.nbytes += array.nbytes
+        if array.nbytes <= self.COPIED_BYTES:
+            return array.copy()
+        self._outputs[index] = None
+        return array
 
-    def _share(self, arrays):
+    def _copy(self, index, array):
+        own = self._inputs[index]
+        if own is None or own.shape != array.shape:
+            tensor = ov.Tensor(self._types[index], ov.Shape(array.shape))
+            self._request.set_input_tensor(index, tensor)
+            own = self._inputs[index] = to_array(tensor)
+        own[...] = array
+
+    def _share(self, index, array):
+        array = for_runtime(array)
         # Held until the end: the runtime keeps no more than the address.
-        self._held = list(map(for_runtime, arrays))
-        for index, array in enumerate(self._held):
-            self._request.set_input_tensor(index, to_ov_tensor(array))
-            self._inputs[index] = None
-
-    def _new_outputs(self):
-        outputs = [ov.Tensor(*spec) for spec in self._specs]
-        for index, tensor in enumerate(outputs):
-            self._request.set_output_tensor(index, tensor)
-        return outputs
+        self._held.append(array)
+        self._request.set_input_tensor(index, to_ov_tensor(array))
+        self._inputs[index] = None
 
 
 def _initial_shape(shape):

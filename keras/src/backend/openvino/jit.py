@@ -525,6 +525,7 @@ class _Compiled:
             place.target if about else target,
             trace.operations,
         )
+        self._executable.keeps_large = bool(self._assigned)
         if about:
             place.store(about, self._executable)
 

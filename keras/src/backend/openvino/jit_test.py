@@ -492,7 +492,7 @@ def test_calls_that_are_refused_are_not_at_work(monkeypatch):
             call([np.array([2**40], "int64")])
         assert not variant.is_busy()
     variant._executable._idle.clear()
-    monkeypatch.setattr(executable, "_Request", lambda compiled: 1 / 0)
+    monkeypatch.setattr(executable, "_Request", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         f([np.array([1], "int64")])
     assert not variant.is_busy()

@@ -33,16 +33,11 @@ class Training(base_trainer.Trainer):
         `self.optimizer.apply`.
         """
         x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+        given = {"x": x, "y": y, "sample_weight": sample_weight}
         weights = self.trainable_weights
         with GradientTape() as tape:
             y_pred = self._forward(x, training=True)
-            loss = self._compute_loss(
-                x=x,
-                y=y,
-                y_pred=y_pred,
-                sample_weight=sample_weight,
-                training=True,
-            )
+            loss = self._compute_loss(y_pred=y_pred, training=True, **given)
             scaled = loss
             if self.optimizer is not None:
                 scaled = self.optimizer.scale_loss(loss)
@@ -115,14 +110,14 @@ class Training(base_trainer.Trainer):
                 )
             )
         data = EpochIterator(
-            x=x,
-            y=y,
-            sample_weight=sample_weight,
-            batch_size=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            shuffle=shuffle,
-            class_weight=class_weight,
-            steps_per_execution=self.steps_per_execution,
+            x,
+            y,
+            sample_weight,
+            batch_size,
+            steps_per_epoch,
+            shuffle,
+            class_weight,
+            self.steps_per_execution,
         )
         self._symbolic_build(iterator=data)
         data.reset()
