@@ -5,6 +5,7 @@ computes `ScaledDotProductAttention` without copying a cache that is a state of
 the model, whose keys and values are (batch, positions, heads, width).
 """
 
+import itertools
 import typing
 
 import numpy as np
@@ -165,8 +166,8 @@ def _attention(product, keys, groups, caches):
     """The `_Attention` of the product of queries and keys, or `None`."""
     if not _is_plain(product) or product.get_output_element_type(0) != _FLOAT32:
         return None
-    query, scores = product.input_value(0), product
-    scale, scores = _scaled(scores)
+    factor, query = _unscaled(product.input_value(0))
+    scale, scores = _scaled(product)
     mask, scores = _masked(scores)
     weights = _only_taker(scores, "Softmax")
     rank = len(product.get_output_partial_shape(0))
@@ -185,7 +186,7 @@ def _attention(product, keys, groups, caches):
     if values is None or _name(output.input_value(0)) != weights.get_name():
         return None
     return _Attention(
-        query, keys, values, groups, scale, mask, is_masked, output
+        query, keys, values, groups, scale * factor, mask, is_masked, output
     )
 
 
@@ -194,14 +195,39 @@ def _is_plain(product):
     return not (flags["transpose_a"] or flags["transpose_b"])
 
 
+def _unscaled(query):
+    """The factor of a query, and the query before it is multiplied.
+
+    A factor left there would become one of the product that gives the query,
+    which the CPU plugin computes faster alone.
+    """
+    node = query.get_node()
+    if node.get_type_name() == "Transpose":
+        factor, x = _unscaled(node.input_value(0))
+        return factor, rewriting.node_like(node, [x, node.input_value(1)])
+    if node.get_type_name() == "Multiply":
+        for x, other in itertools.permutations(node.input_values()):
+            factor = _number(x)
+            if factor is not None:
+                return factor, other
+    return 1.0, query
+
+
 def _scaled(scores):
     """The factor of scores, and the node that gives them multiplied."""
     node = _only_taker(scores, "Multiply")
     for x in node.input_values() if node else ():
-        constant = rewriting.constant_of(x)
-        if constant is not None and constant.data.size == 1:
-            return float(constant.data.ravel()[0]), node
+        factor = _number(x)
+        if factor is not None:
+            return factor, node
     return 1.0, scores
+
+
+def _number(output):
+    """The value of a Constant of one number, or `None`."""
+    constant = rewriting.constant_of(output)
+    is_one = constant is not None and constant.data.size == 1
+    return float(constant.data.ravel()[0]) if is_one else None
 
 
 def _masked(scores):

@@ -30,6 +30,69 @@ def prevent_fusions(model):
             rewriting.rewire(node, result)
 
 
+# What the CPU plugin computes as a part of the product before it.
+_ACTIVATIONS = (
+    "Clamp",
+    "Elu",
+    "Gelu",
+    "HSigmoid",
+    "HSwish",
+    "Mish",
+    "Relu",
+    "Sigmoid",
+    "SoftPlus",
+    "Swish",
+    "Tanh",
+)
+
+
+def keep_activations_apart(outputs):
+    """Keeps activations out of the products of floats before them.
+
+    A product alone the CPU plugin computes with MLAS, which of few rows takes
+    0.6 of the time. Over nodes that move values it brings most activations to
+    the product again, but not over those that split them.
+
+    Args:
+        outputs: a list of the `openvino.Output` of the results of a graph.
+    """
+    for node in list(rewriting.ancestors(outputs).values()):
+        if node.get_type_name() in _ACTIVATIONS and _is_behind_product(node):
+            x, *others = node.input_values()
+            halves = graph.node(
+                "Split",
+                [x, rewriting.integer_constant(-1)],
+                {"num_splits": 2},
+            )
+            halves = [
+                rewriting.node_like(node, [half, *others])
+                for half in halves.outputs()
+            ]
+            joined = graph.node("Concat", halves, {"axis": -1})
+            rewriting.rewire(node, joined.output(0))
+
+
+def _is_behind_product(node):
+    """Whether it takes a product with float32 weights, of an even width."""
+    x = node.input_value(0)
+    shape = x.get_partial_shape()
+    if shape.rank.is_dynamic or not len(shape) or shape[-1].is_dynamic:
+        return False
+    if x.get_node().get_type_name() == "Add":
+        pairs = itertools.permutations(x.get_node().input_values())
+        terms = [x for x, bias in pairs if _is_constant(bias)]
+        x = terms[0] if terms else x
+    product = x.get_node()
+    if product.get_type_name() != "MatMul" or shape[-1].get_length() % 2:
+        return False
+    weights = product.input_value(1)
+    return _is_constant(weights) and weights.get_element_type() == ov.Type.f32
+
+
+def _is_constant(output):
+    return output.get_node().get_type_name() == "Constant"
+
+
 def _nodes(models):
     return itertools.chain(*(model.get_ordered_ops() for model in models))
 

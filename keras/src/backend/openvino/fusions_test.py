@@ -11,8 +11,10 @@ from keras import layers
 from keras.src.backend.openvino import nn
 from keras.src.backend.openvino import numpy
 from keras.src.backend.openvino.control_flow import while_loop
+from keras.src.backend.openvino.fusions import keep_activations_apart
 from keras.src.backend.openvino.fusions import prevent_fusions
 from keras.src.backend.openvino.layout import sink_transposes
+from keras.src.backend.openvino.settings import core
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import cast
 from keras.src.backend.openvino.tensor import convert_to_tensor
@@ -482,3 +484,46 @@ def test_constants_along_another_axis_than_the_columns(
         rtol=1e-5,
         atol=1e-3,
     )
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("name", ["gelu", "relu", "sigmoid", "silu", "tanh"])
+def test_activations_apart_from_products(name, bias):
+    weights, shift = normal(6, 8), normal(8, seed=1)
+    activation = getattr(nn, name)
+
+    def function(x):
+        y = numpy.matmul(x, convert_to_tensor(weights))
+        return activation(y + convert_to_tensor(shift) if bias else y) * 1.5
+
+    x = normal(3, 1, 6, seed=2)
+    model = trace(function, x, dynamic=(0,))
+    fused = runtime_types(core().compile_model(model.clone(), "CPU"))
+    keep_activations_apart([y.input_value(0) for y in model.get_results()])
+    compiled = core().compile_model(
+        model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    assert "Eltwise" not in fused
+    assert "Eltwise" in runtime_types(compiled)
+    (expected,) = run_compiled(function, x)
+    result = compiled([x])[compiled.outputs[0]]
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_activations_that_stay():
+    """Those of products of other widths or kinds, and of none."""
+
+    def function(x, y):
+        weights = convert_to_tensor(normal(6, 7))
+        halves = cast(convert_to_tensor(normal(6, 8)), "bfloat16")
+        return (
+            nn.gelu(numpy.matmul(x, weights)),
+            nn.gelu(numpy.matmul(cast(x, "bfloat16"), halves)),
+            nn.gelu(numpy.matmul(x, y)),
+            nn.gelu(x),
+        )
+
+    model = trace(function, normal(3, 6), normal(6, 8), dynamic=(0,))
+    before = node_types(model)
+    keep_activations_apart([y.input_value(0) for y in model.get_results()])
+    assert node_types(model) == before

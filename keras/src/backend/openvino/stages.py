@@ -17,6 +17,7 @@ from keras.src.backend.openvino import device
 from keras.src.backend.openvino import rewriting
 from keras.src.backend.openvino.attention import fuse_attention
 from keras.src.backend.openvino.executable import InferenceError
+from keras.src.backend.openvino.fusions import keep_activations_apart
 from keras.src.backend.openvino.lengths import are_prefixes
 
 # Who is told of the values of a loop on this thread.
@@ -279,6 +280,7 @@ class _Caches:
         states = caches.kept(step.growths)
         self._names = states.names
         if target.device == "CPU":
+            keep_activations_apart([step.condition, *step.results])
             # Its default is a precision below that of the model.
             target = target.with_default("KV_CACHE_PRECISION", "f32")
         return device.compile_model(
