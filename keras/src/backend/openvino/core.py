@@ -75,7 +75,10 @@ class Variable(KerasVariable):
         # Computed here: a variable that is assigned in each step of a loop
         # would keep the graph of all steps.
         # `value` may be a view, in an order of its own.
-        self._value = concrete(for_runtime(value_of(value)))
+        new = concrete(for_runtime(value_of(value)))
+        if recording.state.recorders:
+            recording.tell(_assigned, (value,), {}, (new,))
+        self._value = new
         jit.note_assignment(self)
 
     def _convert_to_tensor(self, value, dtype=None):
@@ -88,6 +91,11 @@ class Variable(KerasVariable):
 
     def __array__(self, dtype=None, copy=None):
         return self.value.__array__(dtype, copy)
+
+
+def _assigned(inputs, outputs, gradients):
+    """The `registry.Operation.gradient` of an assignment, as on JAX."""
+    return gradients
 
 
 def convert_to_numpy(x):

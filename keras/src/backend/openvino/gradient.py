@@ -109,17 +109,19 @@ class GradientTape:
                     f"Received: dtype={dtype}"
                 )
             if isinstance(x, KerasVariable):
-                self._watch_variable(x)
+                self._watch_variable(x, _tensor(x))
             else:
                 self._add(_tensor(x))
 
     def read(self, variable):
         """What `recording` calls: watches a trainable variable."""
         if self._watches_variables and is_float(variable._dtype):
-            self._watch_variable(variable)
+            x = _tensor(variable)
+            # What was assigned may depend on what is watched already.
+            if not self.knows(x):
+                self._watch_variable(variable, x)
 
-    def _watch_variable(self, variable):
-        x = _tensor(variable)
+    def _watch_variable(self, variable, x):
         _, tensors = self._read.setdefault(id(variable), (variable, {}))
         tensors[id(x)] = x
         self._add(x)
