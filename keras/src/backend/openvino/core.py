@@ -76,7 +76,7 @@ class Variable(KerasVariable):
         # would keep the graph of all steps.
         # `value` may be a view, in an order of its own.
         new = concrete(for_runtime(value_of(value)))
-        if recording.state.recorders:
+        if recording.state.recorders and not self.trainable:
             recording.tell(_assigned, (value,), {}, (new,))
         self._value = new
         jit.note_assignment(self)
@@ -94,7 +94,11 @@ class Variable(KerasVariable):
 
 
 def _assigned(inputs, outputs, gradients):
-    """The `registry.Operation.gradient` of an assignment, as on JAX."""
+    """The `registry.Operation.gradient` of an assignment, as on JAX.
+
+    To a tape, what is assigned to a trainable variable is a source instead, as
+    in TensorFlow.
+    """
     return gradients
 
 

@@ -453,8 +453,9 @@ class _RecordingScope(StatelessScope):
 
     def add_update(self, update):
         variable, value = update
-        # As eagerly, a tape has it for another value, that of a variable.
-        super().add_update((variable, alias(value)))
+        if variable.trainable:
+            value = alias(value)  # as eagerly, a tape has it for another
+        super().add_update((variable, value))
         self.assigned[id(variable)] = variable
 
 
