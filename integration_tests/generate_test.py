@@ -6,6 +6,7 @@ import pytest
 import keras
 from keras import ops
 from keras.src.backend.openvino.testing import made_stages
+from keras.src.backend.openvino.testing import runtime_types
 
 models = pytest.importorskip("keras_hub").models
 
@@ -110,6 +111,13 @@ def test_a_decoder_behind_an_encoder(made):
 @pytest.mark.parametrize("dtype", ["float16", "mixed_float16", "bfloat16"])
 def test_other_dtypes(dtype):
     check(gpt2(dtype=dtype), ([3], 8))
+
+
+def test_attention_of_bfloat16_is_one_node(made):
+    model = gpt2(dtype="bfloat16")
+    check(model, ([3], 8))
+    types = runtime_types(made[0]._step._compiled)
+    assert types.count("ScaledDotProductAttention") == SMALL["num_layers"]
 
 
 def test_new_weights(made):

@@ -13,6 +13,7 @@ import openvino as ov
 
 from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import rewriting
+from keras.src.backend.openvino.dtypes import to_array
 
 # The order of (batch, heads, positions, width) in a cache.
 _HEADS_FIRST = [0, 2, 1, 3]
@@ -63,7 +64,7 @@ class _Attention(typing.NamedTuple):
         query = _heads_first(_heads_last(self.query))
         keys = _heads_first(_repeated(self.keys, self.groups))
         values = _heads_first(_repeated(self.values, self.groups))
-        scale = graph.constant(np.array(self.scale, np.float32))
+        scale = rewriting.constant_like(self.scale, query)
         result = graph.node(
             "ScaledDotProductAttention",
             [query, keys, values, self._bias(), scale],
@@ -85,7 +86,7 @@ class _Attention(typing.NamedTuple):
         position, also where a mask has one for all.
         """
         if self.mask is None:
-            return graph.constant(np.zeros((1, 1, 1, 1), np.float32))
+            return rewriting.constant_like(np.zeros((1, 1, 1, 1)), self.query)
         condition, value = self.mask
         zeros = [rewriting.constant_like(0, value), _positions(self.keys)]
         zeros = graph.node("Broadcast", zeros, {"mode": "numpy"}).output(0)
@@ -164,7 +165,10 @@ def _groups(node, cache):
 
 def _attention(product, keys, groups, caches):
     """The `_Attention` of the product of queries and keys, or `None`."""
-    if not _is_plain(product) or product.get_output_element_type(0) != _FLOAT32:
+    if (
+        not _is_plain(product)
+        or product.get_output_element_type(0) not in _FLOATS
+    ):
         return None
     factor, query = _unscaled(product.input_value(0))
     scale, scores = _scaled(product)
@@ -225,9 +229,17 @@ def _scaled(scores):
 
 def _number(output):
     """The value of a Constant of one number, or `None`."""
+    array = _array(output)
+    is_one = array is not None and array.size == 1
+    return float(array.ravel()[0]) if is_one else None
+
+
+def _array(output):
+    """The values of a Constant, or `None`."""
     constant = rewriting.constant_of(output)
-    is_one = constant is not None and constant.data.size == 1
-    return float(constant.data.ravel()[0]) if is_one else None
+    if constant is None:
+        return None
+    return to_array(constant.get_tensor_view())
 
 
 def _masked(scores):
@@ -235,9 +247,9 @@ def _masked(scores):
     node = _only_taker(scores, "Select")
     if node is None or _name(node.input_value(1)) != scores.get_name():
         return None, scores
-    constant = rewriting.constant_of(node.input_value(2))
+    array = _array(node.input_value(2))
     # Of what is so far below the others nothing is left.
-    if constant is None or not np.all(constant.data <= -1e9):
+    if array is None or not np.all(array <= -9e8):
         return None, scores
     return _Mask(node.input_value(0), node.input_value(2)), node
 
@@ -247,8 +259,8 @@ def _masked_again(weights, mask):
     node = _only_taker(weights, "Select")
     if node is None or _port(node.input_value(0)) != _port(mask.condition):
         return None
-    constant = rewriting.constant_of(node.input_value(2))
-    is_zero = constant is not None and not np.any(constant.data)
+    array = _array(node.input_value(2))
+    is_zero = array is not None and not np.any(array)
     return node if is_zero else None
 
 
@@ -321,4 +333,4 @@ def _port(output):
     return _name(output), output.get_index()
 
 
-_FLOAT32 = ov.Type.f32
+_FLOATS = (ov.Type.f32, ov.Type.bf16)
