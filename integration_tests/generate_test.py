@@ -8,7 +8,10 @@ from keras import ops
 from keras.src.backend.openvino.testing import made_stages
 from keras.src.backend.openvino.testing import runtime_types
 
-models = pytest.importorskip("keras_hub").models
+# Of the overlay alone there is a `keras_hub` too, without models.
+models = pytest.importorskip("keras_hub.models")
+
+import hub_models  # noqa: E402
 
 SMALL = {
     "vocabulary_size": 50,
@@ -60,9 +63,9 @@ def begun(model):
     return model
 
 
-def prompts(counts, length):
+def prompts(counts, length, words=50):
     rng = np.random.default_rng(length)
-    tokens = rng.integers(1, 50, (len(counts), length)).astype("int32")
+    tokens = rng.integers(1, words, (len(counts), length)).astype("int32")
     mask = np.arange(length) < np.array(counts)[:, None]
     return {"token_ids": tokens * mask, "padding_mask": mask}
 
@@ -105,6 +108,19 @@ def texts_and_prompts(counts, length, *text):
 def test_a_decoder_behind_an_encoder(made):
     cases = [([3], 9, [4], 5), ([1, 2], 14, [7, 3], 9), ([4], 9, [2], 2)]
     check(bart(), *cases, stop=(7, 30), inputs=texts_and_prompts)
+    assert len(made) == 1
+
+
+# What a prompt's positions are told from, and what its tokens are shared out
+# to, in some of KerasHub's families.
+FAMILIES = ["bloom", "falcon", "gemma", "gpt_oss", "mixtral", "opt"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_alone_give_what_whole_sequences_give(made, family):
+    model = begun(hub_models.FAMILIES[family]())
+    cases = [([4], 15), ([5, 3], 9), ([1], 12), ([2, 7, 4], 10)]
+    check(model, *cases, inputs=lambda *case: prompts(*case, words=20))
     assert len(made) == 1
 
 
