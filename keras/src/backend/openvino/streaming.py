@@ -22,7 +22,8 @@ def stream(model, inputs, **kwargs):
     Args:
         model: a KerasHub task.
         inputs: a batch of what `model.generate` takes: with a preprocessor a
-            string or a list of them, without one a dict of arrays.
+            string or a list of them, or a dict of such for an encoder and a
+            decoder; without one a dict of arrays.
         **kwargs: its other arguments, but `strip_prompt`.
 
     Yields:
@@ -114,12 +115,16 @@ class _Generation:
         self._thread.join()
 
     def _hear(self, values):
-        # What KerasHub's samplers hand on besides the caches, in this order.
-        # Of others nothing is heard.
-        shapes = [x.shape for x in values[:3]]
-        if len(shapes) < 3 or shapes != [shapes[0], (), shapes[0]]:
+        # What KerasHub's samplers hand on: tokens, caches and what else a
+        # model keeps, a count and whose tokens are the prompt's. Of others
+        # nothing is heard.
+        shapes = [x.shape for x in values]
+        pairs = list(zip(shapes, shapes[1:]))
+        wanted = ((), *shapes[:1])
+        if wanted not in pairs[1:]:
             return
-        tokens, count, is_prompt = values[:3]
+        place = pairs.index(wanted, 1)
+        tokens, count, is_prompt = values[0], *values[place : place + 2]
         self._put(_Step(tokens.copy(), is_prompt.astype(bool), int(count)))
 
     def _put(self, item):
@@ -143,7 +148,8 @@ class _Tokens:
 
     def rest(self, result):
         if self._is_empty:
-            yield np.asarray(result["token_ids"])
+            key = "token_ids" if "token_ids" in result else "decoder_token_ids"
+            yield np.asarray(result[key])
 
 
 class _Texts:
@@ -151,13 +157,14 @@ class _Texts:
 
     Args:
         preprocessor: the task's.
-        inputs: a string, or a list of them.
+        inputs: a string, or a list of them, or a dict of such.
         stop_token_ids: as `generate` takes them; other arguments are ignored.
     """
 
     def __init__(self, preprocessor, inputs, stop_token_ids="auto", **_):
         self._preprocessor = preprocessor
-        self._is_single = isinstance(inputs, str)
+        texts = inputs.values() if isinstance(inputs, dict) else [inputs]
+        self._is_single = all(isinstance(text, str) for text in texts)
         if isinstance(stop_token_ids, str):
             tokenizer = preprocessor.tokenizer
             names = ("end_token_id", "end_token2_id")
@@ -189,6 +196,8 @@ class _Texts:
 
     def _decoded(self, tokens, is_there):
         x = {"token_ids": tokens, "padding_mask": is_there}
+        # As it is behind an encoder.
+        x |= {f"decoder_{key}": array for key, array in x.items()}
         return list(self._preprocessor.generate_postprocess(x))
 
     def _added(self, texts):

@@ -1,3 +1,4 @@
+import copy
 import threading
 
 import numpy as np
@@ -135,3 +136,53 @@ def test_scopes_hold_for_it(model):
 def test_it_is_public():
     assert keras_vino.stream is stream
     assert keras.backend.backend() == "openvino"
+
+
+@pytest.fixture(scope="module")
+def translator():
+    special = ["<s>", "<pad>", "</s>", "<mask>"]
+    vocabulary = [*letters().values(), "\u0120t", *special]
+    tokenizer = keras_hub.models.BartTokenizer(
+        vocabulary={word: i for i, word in enumerate(vocabulary)},
+        merges=["\u0120 t"],
+    )
+    preprocessor = keras_hub.models.BartSeq2SeqLMPreprocessor(
+        tokenizer, encoder_sequence_length=16, decoder_sequence_length=24
+    )
+    backbone = keras_hub.models.BartBackbone(
+        vocabulary_size=len(vocabulary),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=32,
+    )
+    rng = np.random.default_rng(0)
+    for weight in backbone.weights:
+        weight.assign(rng.normal(size=weight.shape) * 0.7)
+    return keras_hub.models.BartSeq2SeqLM(backbone, preprocessor)
+
+
+SAID = {"encoder_text": "the zoo", "decoder_text": "a t"}
+
+
+@pytest.mark.parametrize(
+    "inputs, prompts",
+    [
+        ("the zoo", [""]),
+        (["the zoo", "to it"], ["", ""]),
+        (SAID, ["a t"]),
+        ({key: [text] for key, text in SAID.items()}, ["a t"]),
+    ],
+)
+def test_pieces_of_a_decoder_behind_an_encoder(translator, inputs, prompts):
+    translator.compile(sampler=random(1))
+    expected = translator.generate(copy.deepcopy(inputs))
+    translator.compile(sampler=random(1))
+    pieces = list(stream(translator, copy.deepcopy(inputs)))
+    assert len(pieces) > 2
+    if isinstance(pieces[0], str):
+        assert prompts[0] + "".join(pieces) == expected
+    else:
+        whole = map("".join, zip(*pieces))
+        assert [p + text for p, text in zip(prompts, whole)] == list(expected)
