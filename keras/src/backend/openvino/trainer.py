@@ -31,15 +31,16 @@ from keras.src.utils import traceback_utils
 from keras.src.utils.python_utils import is_default
 from keras.src.utils.python_utils import pythonify_logs
 
+# It begins as Keras has it.
 _NO_SUCH_EXPORT = (
-    "The OpenVINO backend cannot write {}; `model.export('model.xml', "
-    "format='openvino')` writes OpenVINO IR. For another format, `model.save` "
-    "the model, load it with `KERAS_BACKEND` set to tensorflow, jax or torch, "
-    "and export it there."
+    "`{}` only currently supports the tensorflow, jax and torch backends. "
+    "`model.export('model.xml', format='openvino')` writes OpenVINO IR; for "
+    "another format, `model.save` the model, load it with `KERAS_BACKEND` set "
+    "to one of these, and export it there."
 )
 _OTHER_FORMATS = {
-    "tf_saved_model": "a TensorFlow SavedModel (format='tf_saved_model')",
-    "onnx": "ONNX (format='onnx')",
+    "tf_saved_model": "export_saved_model",
+    "onnx": "export_onnx",
 }
 
 
@@ -383,7 +384,7 @@ def _without_other_formats(export):
         given.apply_defaults()
         other = _OTHER_FORMATS.get(given.arguments.get("format"))
         if other:
-            raise ValueError(_NO_SUCH_EXPORT.format(other))
+            raise NotImplementedError(_NO_SUCH_EXPORT.format(other))
         return export(*args, **kwargs)
 
     return checked
