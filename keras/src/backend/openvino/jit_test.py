@@ -347,7 +347,7 @@ def test_a_crowd_is_compiled_for():
     assert len(f._variants) == 1
 
     def work(_):
-        for _ in range(2 * jit_module.CROWD):
+        for _ in range(16 * jit_module.CROWD):
             np.testing.assert_allclose(f(x), expected, rtol=1e-4, atol=1e-5)
         return f._hint
 

@@ -380,7 +380,8 @@ def test_threads_find_and_set(folder):
     for n in range(3):
         multiply(n)
         check(model, x)
-    assert len(list(folder.iterdir())) == 3
+    # One for each of three weights at most, for one call and for many at once.
+    assert 1 <= len(list(folder.iterdir())) <= 2 * 3
 
 
 def test_deleted_files_are_still_read(folder):
