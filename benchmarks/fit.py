@@ -17,6 +17,7 @@ import sys
 import time
 
 import harness
+import models
 
 # The peers that train.
 BACKENDS = (harness.THIS, "tensorflow", "jax", "torch")
@@ -89,17 +90,7 @@ def lstm(keras, layers):
 
 
 def bert(keras, layers):
-    """An encoder: 4 blocks of width 256 and 4 heads, for 128 tokens."""
-    tokens = keras.Input((128,), dtype="int32")
-    x = layers.Embedding(10_000, 256)(tokens)
-    for _ in range(4):
-        y = layers.MultiHeadAttention(4, 64)(x, x)
-        x = layers.LayerNormalization()(layers.Add()([x, y]))
-        y = layers.Dense(1024, activation="gelu")(x)
-        y = layers.Dense(256)(y)
-        x = layers.LayerNormalization()(layers.Add()([x, y]))
-    x = layers.GlobalAveragePooling1D()(x)
-    return keras.Model(tokens, classes(layers)(x))
+    return models.bert(keras, layers, classes(layers))
 
 
 def classes(layers):
@@ -119,8 +110,6 @@ MODELS = {
 
 def build(name):
     """The model, with weights that are the same on every backend."""
-    import models
-
     import keras
 
     make, _ = MODELS[name]

@@ -38,8 +38,12 @@ def efficientnet(keras, layers):
     )
 
 
-def bert(keras, layers):
-    """An encoder: 4 blocks of width 256 and 4 heads, for 128 tokens."""
+def bert(keras, layers, head=None):
+    """An encoder: 4 blocks of width 256 and 4 heads, for 128 tokens.
+
+    Args:
+        head: the last layer, by default a Dense of 2.
+    """
     tokens = keras.Input((128,), dtype="int32")
     x = layers.Embedding(10_000, 256)(tokens)
     for _ in range(4):
@@ -48,8 +52,8 @@ def bert(keras, layers):
         y = layers.Dense(1024, activation="gelu")(x)
         y = layers.Dense(256)(y)
         x = layers.LayerNormalization()(layers.Add()([x, y]))
-    outputs = layers.Dense(2)(layers.GlobalAveragePooling1D()(x))
-    return keras.Model(tokens, outputs)
+    head = head or layers.Dense(2)
+    return keras.Model(tokens, head(layers.GlobalAveragePooling1D()(x)))
 
 
 def spectrogram(keras, layers):

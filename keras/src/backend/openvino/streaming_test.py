@@ -9,6 +9,8 @@ import keras_vino
 from keras.src.backend.openvino import settings
 from keras.src.backend.openvino.streaming import stream
 
+# Of the overlay alone there is a `keras_hub` too, without models.
+pytest.importorskip("keras_hub.models")
 keras_hub = pytest.importorskip("keras_hub")
 
 
@@ -20,18 +22,14 @@ def letters():
     return named | {i: chr(256 + n) for n, i in enumerate(others)}
 
 
-@pytest.fixture(scope="module")
-def model():
-    vocabulary = [*letters().values(), "\u0120t", "<|endoftext|>"]
-    tokenizer = keras_hub.models.GPT2Tokenizer(
-        vocabulary={word: i for i, word in enumerate(vocabulary)},
-        merges=["\u0120 t"],
-    )
-    preprocessor = keras_hub.models.GPT2CausalLMPreprocessor(
-        tokenizer, sequence_length=32
-    )
-    backbone = keras_hub.models.GPT2Backbone(
-        vocabulary_size=len(vocabulary),
+def tokenizer_of(kind, *special):
+    words = [*letters().values(), "\u0120t", *special]
+    return kind({word: i for i, word in enumerate(words)}, ["\u0120 t"])
+
+
+def backbone_of(kind, tokenizer):
+    backbone = kind(
+        vocabulary_size=tokenizer.vocabulary_size(),
         num_layers=2,
         num_heads=2,
         hidden_dim=16,
@@ -41,6 +39,16 @@ def model():
     rng = np.random.default_rng(0)
     for weight in backbone.weights:
         weight.assign(rng.normal(size=weight.shape) * 0.7)
+    return backbone
+
+
+@pytest.fixture(scope="module")
+def model():
+    tokenizer = tokenizer_of(keras_hub.models.GPT2Tokenizer, "<|endoftext|>")
+    preprocessor = keras_hub.models.GPT2CausalLMPreprocessor(
+        tokenizer, sequence_length=32
+    )
+    backbone = backbone_of(keras_hub.models.GPT2Backbone, tokenizer)
     return keras_hub.models.GPT2CausalLM(backbone, preprocessor)
 
 
@@ -141,25 +149,11 @@ def test_it_is_public():
 @pytest.fixture(scope="module")
 def translator():
     special = ["<s>", "<pad>", "</s>", "<mask>"]
-    vocabulary = [*letters().values(), "\u0120t", *special]
-    tokenizer = keras_hub.models.BartTokenizer(
-        vocabulary={word: i for i, word in enumerate(vocabulary)},
-        merges=["\u0120 t"],
-    )
+    tokenizer = tokenizer_of(keras_hub.models.BartTokenizer, *special)
     preprocessor = keras_hub.models.BartSeq2SeqLMPreprocessor(
         tokenizer, encoder_sequence_length=16, decoder_sequence_length=24
     )
-    backbone = keras_hub.models.BartBackbone(
-        vocabulary_size=len(vocabulary),
-        num_layers=2,
-        num_heads=2,
-        hidden_dim=16,
-        intermediate_dim=32,
-        max_sequence_length=32,
-    )
-    rng = np.random.default_rng(0)
-    for weight in backbone.weights:
-        weight.assign(rng.normal(size=weight.shape) * 0.7)
+    backbone = backbone_of(keras_hub.models.BartBackbone, tokenizer)
     return keras_hub.models.BartSeq2SeqLM(backbone, preprocessor)
 
 
