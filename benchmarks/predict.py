@@ -65,8 +65,20 @@ def batches_of(name, batch):
 
 
 @functools.cache
+def warm_up():
+    """Does what is done once in a process, at the first call of any model."""
+    import numpy as np
+
+    import keras
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.predict_on_batch(np.zeros((1, 1), "float32"))
+
+
+@functools.cache
 def prepare(case):
     """The call to measure, of how many batches, and the time of the first."""
+    warm_up()
     name, method, batch = parse(case)
     model = models.build(name)
     if method == "call":
@@ -141,6 +153,7 @@ def prepare_runtime(case):
     import numpy as np
     import openvino as ov
 
+    warm_up()
     name, method, batch = parse(case)
     if method == "call":
         model, seconds = compiled(name, "LATENCY")

@@ -57,11 +57,9 @@ MAX_STATIC = 4
 # the next model. Weights that are an input cost up to a fifth of the time.
 MAX_RECOMPILED = 1
 
-# So many calls that find others at work, and a function is compiled for many
-# calls at once. One that finds none undoes four: those that come one by one
-# have all of the device again at once, where calls are slow.
+# So many calls that meet others at work, and a function is compiled for many
+# calls at once. One that meets none, from its begin to its end, undoes that.
 CROWD = 16
-ALONE = 4
 
 # Held while several variables are assigned as one change, and while a function
 # that reads them is compiled.
@@ -146,6 +144,7 @@ class jit:
         self._retried = Variants(MAX_RETRIED, MAX_BYTES, assigning)
         self._last = None, None  # the last call, and the variant for it
         self._hint = LATENCY
+        self._calls = 0
         self._crowd = 0
         self._assigns = False  # whether a variant was found to
 
@@ -157,12 +156,15 @@ class jit:
             return self._run_in_scope(args)
         call = _call_of(args, self._hint)
         variant = self._variant(call)
-        self._note_crowd(variant.is_busy())
+        is_met = variant.is_busy()
+        self._calls = number = self._calls + 1
         try:
             return variant(call.arrays)
         except InferenceError:
             if not variant.is_open:
                 raise
+        finally:
+            self._note_crowd(is_met or self._calls != number)
         # With dims that are known the function itself says what is wrong.
         variant = self._retried.get(*self._graph(call), lambda shapes: [shapes])
         return variant(call.arrays)
@@ -196,16 +198,15 @@ class jit:
             return Started(call)
         return Started(call, wait, variant.at_once)
 
-    def _note_crowd(self, is_busy):
+    def _note_crowd(self, is_met):
         """Chooses what calls are compiled for, by whether they meet others."""
-        if is_busy:
+        if is_met:
             self._crowd = min(self._crowd + 1, CROWD)
             if self._crowd == CROWD:
                 self._hint = THROUGHPUT
         elif self._crowd:
-            self._crowd = max(self._crowd - ALONE, 0)
-            if not self._crowd:
-                self._hint = LATENCY
+            self._crowd = 0
+            self._hint = LATENCY
 
     def _variant(self, call):
         """The `_Compiled` for a call, compiled if need be."""

@@ -9,6 +9,7 @@ Weights that are made in another way, or that the CPU plugin would read wrong,
 become floats as before.
 """
 
+import functools
 import math
 import typing
 
@@ -244,7 +245,7 @@ def _floats(operand, rank):
     """The float32 values of an operand, with so many dims."""
     if operand.__class__ is graph.Source:
         operand = value_of(pending(*operand))
-    array = operand.astype("float32")
+    array = operand.astype("float32", copy=False)
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
 
 
@@ -263,12 +264,13 @@ _ARITHMETIC = {
 def _product(x, weights):
     """The product of floats, or `None` if scales are too mixed for it."""
     count = len(weights.numbers)
-    scale = np.ones((1, 1), "float32")
-    for each in weights.scales:
-        if each.shape == (count, 1) != (1, 1):  # one for each input
-            x = apply("Multiply", x, concrete(each[:, 0].copy()))
+    scales = []
+    for scale in weights.scales:
+        if scale.shape == (count, 1) != (1, 1):  # one for each input
+            x = apply("Multiply", x, concrete(scale[:, 0].copy()))
         else:
-            scale = scale * each
+            scales.append(scale)
+    scale = functools.reduce(np.multiply, scales or [np.ones((1, 1), "float32")])
     zero = weights.zero
     group = math.gcd(count, _run(scale, count), _run(zero, count))
     if group < count:
@@ -308,11 +310,10 @@ def _exact_product(x, weights):
 
 def _exact_parts(numbers):
     """Bounds of rows whose products with int8 are exact when summed up."""
-    steps = range(0, len(numbers), 64)
-    magnitudes = np.abs(numbers.astype("int16"))
-    sums = np.add.reduceat(magnitudes, steps, axis=0, dtype="int32")
     start, total = 0, 0
-    for step, here in zip(steps, sums):
+    for step in range(0, len(numbers), 64):
+        rows = numbers[step : step + 64]
+        here = np.abs(rows, dtype="int16").sum(axis=0, dtype="int32")
         total = total + here
         if total.max() * 128 > _EXACT:
             yield start, step
