@@ -464,10 +464,15 @@ def variadic_split(x, axis, lengths):
 
 
 def interpolate(x, sizes, axes, **attributes):
-    """Linear interpolation between the centers of pixels."""
+    """Linear interpolation between the centers of pixels, or repetition."""
+    if attributes == REPEATING:
+        for size, axis in zip(sizes.tolist(), axes.tolist()):
+            x = np.repeat(x, size // x.shape[axis], axis)
+        return x
     if attributes != _LINEAR:
         raise NotImplementedError(
-            f"Interpolate is computed for {_LINEAR}. Received: {attributes}"
+            f"Interpolate is computed for {_LINEAR} and {REPEATING}. "
+            f"Received: {attributes}"
         )
     for size, axis in zip(sizes.tolist(), axes.tolist()):
         dim = x.shape[axis]
@@ -484,6 +489,13 @@ def interpolate(x, sizes, axes, **attributes):
     return x
 
 
+# To a multiple of the size.
+REPEATING = {
+    "mode": "nearest",
+    "shape_calculation_mode": "sizes",
+    "coordinate_transformation_mode": "asymmetric",
+    "nearest_mode": "floor",
+}
 _LINEAR = {
     "mode": "linear_onnx",
     "shape_calculation_mode": "sizes",

@@ -50,20 +50,31 @@ def _sink(node, rule, transposed):
     order = next((known[1] for known in found if known), None)
     if order is None or any(known and known[1] != order for known in found):
         return
-    rank = node.output(0).partial_shape.rank
-    if rank.is_dynamic or rank.get_length() != len(order):
+    if node.output(0).partial_shape.rank.is_dynamic:
         return
     sources = [known[0] if known else None for known in found]
     moved = rule(node, inputs, sources, order)
-    if moved is not None:
+    if moved is None:
+        return
+    result = moved
+    if len(moved.partial_shape) == len(order):
         result = rewriting.transposed(moved, order)
         transposed[port_of(result)] = moved, order
-        rewriting.rewire(node, result)
+    rewriting.rewire(node, result)
 
 
 def elementwise(node, inputs, sources, order):
+    if len(node.output(0).partial_shape) != len(order):
+        return None
+    wholes = [
+        graph.static_shape(x)
+        for x, source in zip(inputs, sources)
+        if source is not None
+    ]
     operands = [
-        _untransposed(x, order) if source is None else source
+        _untransposed(_before_broadcast(x, wholes), order)
+        if source is None
+        else source
         for x, source in zip(inputs, sources)
     ]
     if None not in operands:
@@ -98,17 +109,32 @@ def padding(node, inputs, sources, order):
 
 def reduction(node, inputs, sources, order):
     axes = rewriting.integers(inputs[1])
-    if sources[0] is None or not axes or not node.get_attributes()["keep_dims"]:
+    if sources[0] is None or not axes:
         return None
-    axes = rewriting.integer_constant([order[axis] for axis in axes])
-    return rewriting.node_like(node, [sources[0], axes])
+    axes = [order[axis] for axis in axes]
+    if not node.get_attributes()["keep_dims"]:
+        others = [axis for axis in order if axis not in axes]
+        if others != sorted(others):
+            return None
+    return rewriting.node_like(
+        node, [sources[0], rewriting.integer_constant(axes)]
+    )
+
+
+def _before_broadcast(x, wholes):
+    """What `x` is broadcast from, where an operand of its shape does that."""
+    node = x.get_node()
+    is_broadcast = node.get_type_name() == "Broadcast"
+    if not is_broadcast or graph.static_shape(x) not in wholes:
+        return x
+    is_explicit = node.get_attributes()["mode"] == "explicit"
+    return x if is_explicit else node.input_value(0)
 
 
 def _untransposed(x, order):
     """`x`, broadcast among values in `order`, as it was before; or `None`.
 
-    That is free for one number, or one for each place along an axis, and for
-    constants.
+    That is free for constants, and where dims that are not 1 stay in order.
     """
     dims = graph.static_shape(x)
     if dims is None or len(dims) > len(order):
@@ -120,7 +146,8 @@ def _untransposed(x, order):
     if x.get_node().get_type_name() == "Constant":
         array = to_array(x.get_node().get_tensor_view()).reshape(dims)
         return graph.constant(np.array(array.transpose(inverse), order="C"))
-    if sum(dim != 1 for dim in dims) == 1:
+    several = [place for place in inverse if dims[place] != 1]
+    if several == sorted(several):
         return rewriting.reshaped(x, [dims[place] for place in inverse])
     return None
 

@@ -137,11 +137,86 @@ def _pads(sizes, reach, strides, begin, end, auto_pad):
     return [(int(before), int(after)) for before, after in paddings]
 
 
-def _of_weights(x, gradient, weights, groups, strides, dilations, pads):
-    """The gradient of weights, `(groups, filters, channels, *kernel)`.
+# Slices of few channels that skip places take longer than what they are for.
+_FEW_CHANNELS = 8
 
-    It is a convolution of the input with the gradient, where batch and
-    channels have changed places, and strides and dilations.
+
+def _of_weights(x, gradient, weights, groups, strides, dilations, pads):
+    """The gradient of weights, `(groups, filters, channels, *kernel)`."""
+    has_steps = max(strides) > 1 and weights.shape[-len(strides) - 1] < (
+        _FEW_CHANNELS
+    )
+    find = _by_convolution if groups > 1 or has_steps else _by_products
+    return find(x, gradient, weights, groups, strides, dilations, pads)
+
+
+def _by_products(x, gradient, weights, groups, strides, dilations, pads):
+    """As `_of_weights`, of one group: a product for each place in the kernel.
+
+    Of 1x1 a product takes a tenth of the time of `_by_convolution`, of 3x3
+    products take about half of it.
+    """
+    count = len(strides)
+    filters, channels, *kernel = weights.shape[-count - 2 :]
+    places = [known_dim(gradient, 2 + i, "conv") for i in range(count)]
+    channels_last = (0, *range(2, 2 + count), 1)
+    gradient = ops.transpose(gradient, channels_last)
+    gradient = ops.reshape(gradient, (-1, filters))
+    x = _Rows(ops.transpose(x, channels_last), pads)
+    products = []
+    for tap in itertools.product(*map(range, kernel)):
+        starts = [t * d for t, d in zip(tap, dilations)]
+        taken = x.take(starts, places, strides)
+        product = apply(
+            "MatMul", taken, gradient, transpose_a=True, transpose_b=False
+        )
+        products.append(product)
+    result = ops.reshape(ops.stack(products), (*kernel, channels, filters))
+    return ops.transpose(result, (count + 1, count, *range(count)))
+
+
+class _Rows:
+    """A padded array of which the parts are taken that a kernel meets.
+
+    Its last two dims are one, so that the CPU plugin, which keeps the channels
+    of four dims last by itself, moves nothing.
+
+    Args:
+        x: `(batch, *spatial, channels)`.
+        pads: what is before and behind each spatial dim.
+    """
+
+    def __init__(self, x, pads):
+        self._channels = x.shape[-1]
+        sizes = [known_dim(x, 1 + i, "conv") for i in range(len(pads))]
+        self._width = sizes[-1] + sum(pads[-1])
+        x = ops.reshape(x, (-1, *sizes[:-1], sizes[-1] * self._channels))
+        if any(map(any, pads)):
+            last = [n * self._channels for n in pads[-1]]
+            before, after = zip((0, 0), *pads[:-1], last)
+            x = apply("Pad", x, before, after, pad_mode="constant")
+        self._x = x
+
+    def take(self, starts, counts, steps):
+        """So many places along each dim, as rows of `(any, channels)`."""
+        index = [
+            slice(start, start + (count - 1) * step + 1, step)
+            for start, count, step in zip(starts, counts, steps)
+        ]
+        last = index.pop()
+        if last.step == 1:
+            end = last.stop * self._channels
+            index.append(slice(last.start * self._channels, end))
+        x = self._x[(slice(None), *index)]
+        if last.step > 1:
+            x = ops.reshape(x, (-1, self._width, self._channels))[:, last]
+        return ops.reshape(x, (-1, self._channels))
+
+
+def _by_convolution(x, gradient, weights, groups, strides, dilations, pads):
+    """As `_of_weights`: a convolution of the input with the gradient.
+
+    Batch and channels have changed places, and strides and dilations.
     """
     count = len(strides)
     batch = known_dim(x, 0, "conv")
@@ -290,32 +365,11 @@ class _Windows:
         ]
         return x[(..., *index)]
 
-    def tiles(self, x):
-        """For each place in a window what is there, of what was cut."""
-        dims = list(dims_of(x)[:2])
-        for count, k in zip(self.places, self.kernel):
-            dims += [count, k]
-        tiles = apply("Reshape", x, dims, special_zero=False)
-        tiles = ops.transpose(tiles, self._tile_order())
-        flat = [math.prod(self.kernel), *dims_of(x)[:2], *self.places]
-        tiles = apply("Reshape", tiles, flat, special_zero=False)
-        return core.unstack(tiles)
-
-    def of_tiles(self, parts, x):
-        """What has these tiles, in the shape of `x`."""
-        tiles = ops.stack(parts)
-        dims = [*self.kernel, *dims_of(x)[:2], *self.places]
-        tiles = apply("Reshape", tiles, dims, special_zero=False)
-        order = self._tile_order()
-        tiles = ops.transpose(
-            tiles, sorted(range(len(order)), key=order.__getitem__)
-        )
-        return reshape_as(tiles, x)
-
-    def _tile_order(self):
-        """The axes, those inside of windows first."""
-        end = 2 + 2 * len(self.kernel)
-        return (*range(3, end, 2), 0, 1, *range(2, end, 2))
+    def repeat(self, x):
+        """What each window has, at all of its places."""
+        sizes = tuple(n * k for n, k in zip(self.places, self.kernel))
+        axes = tuple(range(2, x.ndim))
+        return apply("Interpolate", x, sizes, axes, **kernels.REPEATING)
 
     def uncut(self, x):
         """What was cut, with zeros in the place of what was left out."""
@@ -374,10 +428,29 @@ def _to_the_first(values, y, gradient):
 
 
 def _of_tiles(x, y, gradient, windows):
-    """As `_max_pool`, of windows that do not overlap."""
+    """As `_max_pool`, of windows that do not overlap.
+
+    The first of the greatest is the one with the greatest rank, where ranks go
+    down inside of a window.
+    """
     cut = windows.cut(x)
-    parts = list(_to_the_first(windows.tiles(cut), y, gradient))
-    return windows.uncut(windows.of_tiles(parts, cut))
+    kernel = windows.kernel
+    ranks = np.arange(math.prod(kernel), 0, -1.0).reshape(kernel)
+    ranks = np.tile(ranks, windows.places)[None, None]
+    ranks = cast(concrete(ranks.astype("float32")), x.dtype)
+    hits = ops.where(cut == windows.repeat(y), ranks, 0)
+    first = apply(
+        "MaxPool",
+        hits,
+        kernel=kernel,
+        strides=kernel,
+        pads_begin=(0,) * len(kernel),
+        pads_end=(0,) * len(kernel),
+        auto_pad="explicit",
+    )
+    is_first = hits == windows.repeat(ops.maximum(first, 1))
+    moved = ops.where(is_first, windows.repeat(gradient), 0)
+    return windows.uncut(moved)
 
 
 @rule("AvgPool")
