@@ -270,7 +270,9 @@ def _product(x, weights):
             x = apply("Multiply", x, concrete(scale[:, 0].copy()))
         else:
             scales.append(scale)
-    scale = functools.reduce(np.multiply, scales or [np.ones((1, 1), "float32")])
+    scale = functools.reduce(
+        np.multiply, scales or [np.ones((1, 1), "float32")]
+    )
     zero = weights.zero
     group = math.gcd(count, _run(scale, count), _run(zero, count))
     if group < count:
