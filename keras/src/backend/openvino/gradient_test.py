@@ -141,6 +141,62 @@ def test_pooling_gives_to_the_first_of_the_greatest(size, kernel, strides):
             np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "kernel, options",
+    [
+        ((3, 3, 2, 4), {"padding": "same"}),
+        ((3, 3, 2, 4), {"padding": "same", "strides": 2}),
+        ((2, 3, 9, 4), {"strides": (2, 1)}),
+        ((3, 2, 9, 4), {"padding": "same", "dilation_rate": 2}),
+        ((1, 1, 9, 4), {}),
+        ((3, 3, 2, 6), {"padding": "same"}),  # three groups
+        ((3, 3, 1, 6), {"strides": 2}),  # six groups
+        ((3, 3, 1, 12), {"padding": "same"}),
+    ],
+)
+def test_of_convolutions(kernel, options):
+    """A convolution is linear in its input and in its kernel."""
+    groups = {2: 3, 1: 6}[kernel[2]] if kernel[3] % 6 == 0 else 1
+    x, other_x = (normal(2, 7, 8, kernel[2] * groups, seed=i) for i in (1, 2))
+    w, other_w = normal(*kernel, seed=3), normal(*kernel, seed=4)
+
+    def function(x, w):
+        return ops.conv(x, w, data_format="channels_last", **options)
+
+    weights = normal(*function(x, w).shape, seed=5)
+
+    def gradients(x, w):
+        with GradientTape() as tape:
+            tape.watch([x, w])
+            y = function(x, w) * weights
+        return tape.gradient(y, [x, w])
+
+    expected = [
+        np.sum(function(other_x, w) * weights),
+        np.sum(function(x, other_w) * weights),
+    ]
+    for of_x, of_w in both_ways(gradients, x, w, dynamic=False):
+        found = [np.sum(of_x * other_x), np.sum(of_w * other_w)]
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("kernel, strides", [(2, 2), (3, 2), (2, 3), (3, 1)])
+def test_of_mean_pooling(kernel, strides, padding):
+    x, other = normal(2, 7, 8, 3, seed=1), normal(2, 7, 8, 3, seed=2)
+
+    def function(x):
+        return ops.average_pool(
+            x, kernel, strides, padding, data_format="channels_last"
+        )
+
+    weights = normal(*function(x).shape, seed=3)
+    expected = np.sum(function(other) * weights)
+    gradient = gradient_of(lambda x: function(x) * weights)
+    for (result,) in both_ways(gradient, x, dynamic=(0,)):
+        np.testing.assert_allclose(np.sum(result * other), expected, rtol=1e-4)
+
+
 def test_divide_no_nan():
     x, y = np.array([1.0, 2.0], "float32"), np.array([0.0, 2.0], "float32")
     check(lambda x: ops.divide_no_nan(x, y), x, [0, 0.5])

@@ -3,6 +3,7 @@ import pytest
 
 from keras.src.backend.openvino import nn
 from keras.src.backend.openvino import numpy
+from keras.src.backend.openvino.core import shape
 from keras.src.backend.openvino.layout import sink_transposes
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.testing import node_types
@@ -44,6 +45,12 @@ BETWEEN = {
     "padding": lambda x: numpy.pad(x, ((0, 0), (1, 0), (0, 2), (0, 0))),
     "where": lambda x: numpy.where(x > BIAS, x, 0.5),
     "squeeze and excite": squeeze_and_excite,
+    "a mean": lambda x: x - numpy.mean(x, axis=(0, 1, 2)),
+    "means": lambda x: x * numpy.mean(x, axis=(1, 2))[:, None, None],
+    "a mean of rows": lambda x: x + numpy.mean(x, axis=(0, 3))[..., None],
+    "a broadcast mean": lambda x: (
+        x + numpy.broadcast_to(numpy.mean(x, (1, 2), keepdims=True), shape(x))
+    ),
     "max pool": lambda x: nn.max_pool(nn.relu(x), 2),
     "softmax": nn.softmax,
     "transpose": lambda x: numpy.transpose(x, (0, 2, 1, 3)) + BIAS,
@@ -64,12 +71,18 @@ def test_numbers_stay(name, dynamic):
         np.testing.assert_allclose(result, reference, rtol=1e-3, atol=1e-4)
 
 
-VANISH = set(BETWEEN) - {"concatenation", "softmax", "transpose"}
+STAY = {"a broadcast mean", "concatenation", "softmax", "transpose"}
+VANISH = set(BETWEEN) - STAY
+# Between others, only where all dims are known.
+VANISH_IF_KNOWN = {name for name in VANISH if "mean" in name}
 
 
 @pytest.mark.parametrize("name", sorted(VANISH))
 def test_transposes_between_convolutions_vanish(name):
-    model = trace(lambda x: conv(BETWEEN[name](conv(x))), IMAGE, dynamic=(0,))
+    dynamic = () if name in VANISH_IF_KNOWN else (0,)
+    model = trace(
+        lambda x: conv(BETWEEN[name](conv(x))), IMAGE, dynamic=dynamic
+    )
     assert node_types(model).count("Transpose") >= 4
     sink_transposes(model)
     order = node_types(model)
@@ -77,6 +90,18 @@ def test_transposes_between_convolutions_vanish(name):
     last = len(order) - order[::-1].index("Convolution")
     assert order[first:last].count("Transpose") == 0
     assert order.count("Transpose") == 2
+
+
+def test_what_is_broadcast_moves_before_that():
+    between = BETWEEN["a broadcast mean"]
+    model = trace(lambda x: conv(between(conv(x))), IMAGE, dynamic=())
+    sink_transposes(model)
+    sizes = [
+        np.prod(node.get_output_shape(0))
+        for node in model.get_ordered_ops()
+        if node.get_type_name() == "Transpose"
+    ]
+    assert sizes.count(IMAGE.size) == 2
 
 
 def test_what_broadcasts_otherwise_stays_where_it_is():
