@@ -1,6 +1,7 @@
 """The steps of a loop over data: the next are at work before one is done."""
 
 import collections
+import contextlib
 
 import numpy as np
 import optree
@@ -66,12 +67,20 @@ class Epoch(EpochIterator):
         It is taken by itself: of a generator Keras keeps two batches, and
         those of a whole step may be more.
         """
-        _, _, batches = next(self._enumerate_iterator())
-        batch = next(batches, None)
-        if batch is None:
-            raise ValueError(_NO_BATCH)
-        self.reset()
+        with without_workers(self.data_adapter):
+            _, _, batches = next(self._enumerate_iterator())
+            batch = next(batches, None)
+            if batch is None:
+                raise ValueError(_NO_BATCH)
+            super().reset()
         return batch
+
+    def reset(self):
+        super().reset()
+        workers = getattr(self.data_adapter, "enqueuer", None)
+        if workers and self.data_adapter.num_batches is not None:
+            # They begin anew, but keep what they have made and nobody took.
+            workers.ready_queue.queue.clear()
 
     def steps(self):
         is_empty = True
@@ -89,6 +98,24 @@ class Epoch(EpochIterator):
         take = to_array if is_new else _own
         batches = super()._get_iterator()
         return (tree.map_structure(take, batch) for batch in batches)
+
+
+@contextlib.contextmanager
+def without_workers(adapter):
+    """Inside, a data adapter makes its batches itself.
+
+    For what is taken from workers of a `PyDataset` and then reset: they go on
+    behind it.
+    """
+    workers = getattr(adapter, "enqueuer", None)
+    if workers is None:
+        yield
+        return
+    adapter.enqueuer = None
+    try:
+        yield
+    finally:
+        adapter.enqueuer = workers
 
 
 def _slices(adapter):

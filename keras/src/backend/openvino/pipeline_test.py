@@ -15,6 +15,7 @@ from keras.src import ops
 from keras.src.backend.openvino import jit as jit_module
 from keras.src.backend.openvino.jit import jit
 from keras.src.backend.openvino.pipeline import MANY_STEPS
+from keras.src.backend.openvino.pipeline import Epoch
 from keras.src.backend.openvino.pipeline import Gathered
 from keras.src.backend.openvino.pipeline import Together
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDataset
@@ -493,6 +494,26 @@ def test_evaluate_takes_each_batch_once(workers):
         loss = model.evaluate(data, verbose=0)
         np.testing.assert_allclose(loss, np.mean(np.arange(STEPS)), rtol=1e-6)
     assert workers > 1 or data.taken == 2 * STEPS
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_model_is_built_for_a_batch_that_is_still_there(workers):
+    model = models.Sequential([Scale(1.0)])
+    found = model.predict(Numbered(workers), verbose=0)
+    np.testing.assert_array_equal(found[:, 0], np.arange(STEPS))
+    model = models.Sequential([Scale(1.0)])
+    model.compile(loss=lambda y, y_pred: y_pred)
+    loss = model.evaluate(Numbered(workers), verbose=0)
+    np.testing.assert_allclose(loss, np.mean(np.arange(STEPS)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_epoch_that_is_begun_anew_has_the_same_batches(workers):
+    epoch = Epoch(3, 1, x=Numbered(workers))
+    for _ in range(2):
+        batches = [step[-1][0][0] for step in epoch.steps()]
+        assert [x[0, 0] for x in batches] == [0, 1, 2]
+        epoch.reset()
 
 
 class Remembering(models.Sequential):

@@ -6,6 +6,7 @@ from keras.src import tree
 from keras.src.backend import config
 from keras.src.backend.openvino.gradient import GradientTape
 from keras.src.backend.openvino.pipeline import to_array
+from keras.src.backend.openvino.pipeline import without_workers
 from keras.src.trainers import trainer as base_trainer
 from keras.src.trainers.data_adapters import array_slicing
 from keras.src.trainers.data_adapters import data_adapter_utils
@@ -119,8 +120,9 @@ class Training(base_trainer.Trainer):
             class_weight,
             self.steps_per_execution,
         )
-        self._symbolic_build(iterator=data)
-        data.reset()
+        with without_workers(data.data_adapter):
+            self._symbolic_build(iterator=data)
+            data.reset()
         callbacks = self._callback_list(callbacks, data, verbose, epochs=epochs)
         validation = None
         if validation_data is not None:

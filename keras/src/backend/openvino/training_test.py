@@ -104,6 +104,10 @@ class Slices(PyDataset):
         return X[8 * i : 8 * i + 8], Y[8 * i : 8 * i + 8]
 
 
+def made_by_workers():
+    return Slices(workers=2)
+
+
 def generator():
     while True:
         yield from map(Slices().__getitem__, range(3))
@@ -122,7 +126,9 @@ def torch_loader():
     return torch.utils.data.DataLoader(data, batch_size=8)
 
 
-@pytest.mark.parametrize("data", [Slices, generator, tf_dataset, torch_loader])
+@pytest.mark.parametrize(
+    "data", [Slices, made_by_workers, generator, tf_dataset, torch_loader]
+)
 def test_data_that_comes_in_batches(data):
     model = linear()
     data = data()
