@@ -188,14 +188,15 @@ class OpenVINOTrainer(Training):
     def _latest_change(self):
         return max(layer._last_change for layer in self._flatten_layers())
 
-    # Weights are set and loaded as one change: `predict` in another thread gets
-    # all of them or none.
+    # Weights are set, loaded and quantised as one change: `predict` in another
+    # thread gets all of them or none.
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         # `Model` has its own, which come before those of this class.
-        if "load_weights" in vars(cls):
-            cls.load_weights = _as_one_change(cls.load_weights)
+        for name in ("load_weights", "quantize"):
+            if name in vars(cls):
+                setattr(cls, name, _as_one_change(vars(cls)[name]))
         if "export" in vars(cls):
             cls.export = _without_other_formats(cls.export)
 

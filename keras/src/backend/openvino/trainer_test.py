@@ -334,8 +334,12 @@ class Loaded(layers.Dense):
             time.sleep(0.5)
         self.bias.assign(store["1"])
 
+    def quantize(self, mode, **kwargs):
+        self.load_own_variables({"0": ones(8, 8), "1": ones(8)})
 
-def test_all_weights_are_loaded_at_once_for_other_threads(tmp_path):
+
+@pytest.mark.parametrize("method", ["load_weights", "quantize"])
+def test_all_weights_change_at_once_for_other_threads(method, tmp_path):
     model = models.Sequential([layers.Input((8,)), Loaded(8)])
     path = tmp_path / "model.weights.h5"
     model.set_weights([ones(8, 8), ones(8)])
@@ -344,10 +348,11 @@ def test_all_weights_are_loaded_at_once_for_other_threads(tmp_path):
     np.testing.assert_array_equal(model.predict_on_batch(ones(1, 8)), 18)
     model.layers[0].half_loaded = half_loaded = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(model.load_weights, path)
+        given = path if method == "load_weights" else "int8"
+        changing = pool.submit(getattr(model, method), given)
         assert half_loaded.wait(60)
         np.testing.assert_array_equal(model.predict_on_batch(ones(1, 8)), 9)
-        loading.result()
+        changing.result()
 
 
 def test_a_scope_may_stand_for_other_weights():
