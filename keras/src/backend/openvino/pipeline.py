@@ -145,7 +145,8 @@ def _own(x):
 class Together:
     """The calls for the batches of a step, as one `jit.Started`.
 
-    Where one cannot be started, those before are dropped.
+    Where one cannot be started, those before are dropped, and where one fails,
+    those behind it.
 
     Args:
         start: takes a batch, returns a `jit.Started`.
@@ -155,7 +156,7 @@ class Together:
     """
 
     def __init__(self, start, batches, combine):
-        self._calls = []
+        self._calls = collections.deque()
         self._combine = combine
         try:
             for batch in batches:
@@ -166,11 +167,18 @@ class Together:
         self.at_once = self._calls[0].at_once
 
     def result(self):
-        return self._combine(call.result() for call in self._calls)
+        try:
+            return self._combine(self._results())
+        finally:
+            self.drop()
+
+    def _results(self):
+        while self._calls:
+            yield self._calls.popleft().result()
 
     def drop(self):
-        for call in self._calls:
-            call.drop()
+        while self._calls:
+            self._calls.popleft().drop()
 
 
 def ahead(start, steps):

@@ -280,6 +280,19 @@ def test_what_was_started_is_dropped_where_the_next_is_not():
     assert len(dropped) == 2
 
 
+def test_what_was_started_is_dropped_where_the_one_before_fails():
+    def generate():
+        for batch in range(STEPS):
+            yield (np.ones((2, 4 if batch == 5 else 3), "float32"),)
+
+    model = models.Sequential([layers.Input((3,)), layers.Dense(1)])
+    model.compile(steps_per_execution=8)
+    with pytest.raises(ValueError, match="shape"):
+        model.predict(generate(), verbose=0)
+    (step,) = model.predict_function.jits
+    assert not any(variant.is_busy() for variant in step._variants)
+
+
 @pytest.mark.parametrize("method", ["predict", "evaluate"])
 def test_steps_of_several_batches_that_cannot_be_started(method, monkeypatch):
     model = models.Sequential([layers.Input((3,)), layers.Dense(3)])
