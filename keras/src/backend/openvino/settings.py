@@ -9,6 +9,7 @@ import collections.abc
 import contextlib
 import functools
 import json
+import math
 import numbers
 import os
 import threading
@@ -396,10 +397,17 @@ def _accepted(device, name, value):
 
 def _check_kept(trial, device, name, value):
     """Raises a RuntimeError where a number became another one."""
-    if not isinstance(value, numbers.Real) or name not in _settable(device):
+    if name not in _settable(device):
+        return
+    try:
+        number = float(value)  # from the environment, numbers are text
+    except (TypeError, ValueError):
         return
     kept = trial.get_property(device, name)
-    if isinstance(kept, numbers.Real) and kept != value:
+    # Fractions are kept as float32.
+    if isinstance(kept, numbers.Real) and not math.isclose(
+        kept, number, rel_tol=1e-6
+    ):
         raise RuntimeError(f"it would be {kept}.")
 
 

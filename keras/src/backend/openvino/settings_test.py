@@ -293,6 +293,7 @@ def test_openvino_names_and_enums():
         ("performance_hint", "fast", r"PERFORMANCE_HINT=fast: .*LATENCY"),
         ("inference_precision_hint", "f64", r"=f64: .*bf16, f16, f32"),
         ("inference_num_threads", 1.5, r"INFERENCE_NUM_THREADS=1.5: .*be 1"),
+        ("inference_num_threads", "1.5", r"INFERENCE_NUM_THREADS=1.5: .*be 1"),
         ("inference_num_threads", True, r"INFERENCE_NUM_THREADS=True: "),
         ("execution_devices", "CPU", r"EXECUTION_DEVICES=CPU: "),
         ("num_streams", [2], r"NUM_STREAMS must be a number"),
@@ -310,6 +311,12 @@ def test_wrong_properties(device, name, value, message):
             with keras_vino.configured(**{name: value}):
                 raise AssertionError("is not reached")
     assert settings.get_properties() == before
+
+
+@pytest.mark.parametrize("rate", [0.8, "0.8"])
+def test_fractions_are_taken(rate):
+    keras_vino.configure(cpu_sparse_weights_decompression_rate=rate)
+    assert model_of().predict(normal(2, 16), verbose=0).shape == (2, 8)
 
 
 def test_a_property_that_another_device_has_not():
