@@ -34,7 +34,12 @@ def names():
 
 
 def answers(name):
-    """What a model with known weights makes of two images, after each stage."""
+    """What a model with known weights makes of two images.
+
+    Returns:
+        An array of that, and of what it makes of images that are the same but
+        for rounding.
+    """
     size = next((n for start, n in SIZES.items() if name.startswith(start)), 64)
     model = getattr(keras.applications, name)(
         weights=None, include_top=False, input_shape=(size, size, 3)
@@ -50,7 +55,9 @@ def answers(name):
             inputs = np.prod(shape[:-2] if shape[-1] == 1 else shape[:-1])
             weight.assign(rng.normal(0, np.sqrt(2 / inputs), shape))
     images = rng.uniform(0, 255, (2, size, size, 3)).astype("float32")
-    return model.predict(images, verbose=0)
+    nearby = images * rng.uniform(1 - 1e-6, 1 + 1e-6, images.shape)
+    nearby = nearby.astype("float32")
+    return np.stack([model.predict(x, verbose=0) for x in (images, nearby)])
 
 
 @pytest.mark.skipif(
@@ -65,14 +72,17 @@ def test_as_on_jax(name, tmp_path):
         env={**os.environ, "KERAS_BACKEND": "jax"},
         check=True,
     )
-    expected = np.load(path)
-    actual = answers(name)
+    expected, nearby = np.load(path)
+    actual, _ = answers(name)
     assert actual.shape == expected.shape
     assert np.isfinite(expected).all()
     assert np.std(expected) > 0
-    np.testing.assert_allclose(
-        actual, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max()
+    # With such weights deep ones make much of little: what JAX makes of the
+    # rounding of pixels alone, all layers may make of theirs several times.
+    allowed = max(
+        1e-4 * np.abs(expected).max(), 5 * np.abs(nearby - expected).max()
     )
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=allowed)
 
 
 if __name__ == "__main__":
