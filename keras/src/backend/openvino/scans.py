@@ -35,6 +35,7 @@ from keras.src.backend.openvino.dtypes import is_float
 from keras.src.backend.openvino.errors import blaming
 from keras.src.backend.openvino.gradient import GradientTape
 from keras.src.backend.openvino.specialise import UnknownDim
+from keras.src.backend.openvino.tensor import OpenVINOKerasTensor
 from keras.src.backend.openvino.tensor import apply
 from keras.src.backend.openvino.tensor import convert_to_tensor
 from keras.src.backend.openvino.tensor import dims_of
@@ -183,6 +184,7 @@ class _Steps:
 
     Attributes:
         variables: a list of the variables that it assigns.
+        stacked: what is to be stacked, of one step.
     """
 
     def __init__(self, step, init, xs):
@@ -215,6 +217,7 @@ class _Steps:
             return (inputs + slices, body), scope.variables
 
         (self._inputs, self._body), self.variables = with_state(trace)
+        self.stacked = self._body.structure[2]
 
     def run(self, init, xs, count):
         """What is handed on at the end, and the stacks; assigns variables.
@@ -244,7 +247,7 @@ class _Steps:
             for result in results[len(merged) :]
         ]
         add_to_trace(loop)
-        structure = init, self.variables, self._body.structure[2]
+        structure = init, self.variables, self.stacked
         carry, state, ys = packed(structure, outputs)
         assign_all(self.variables, state)
         return carry, ys
@@ -363,24 +366,80 @@ class _Back:
             of_before, of_x, found = tree.map_structure(
                 lambda g, x: zeros_like(x) if g is None else g, found, sources
             )
+            factors = [_factors(x) for x in found]
+            if len(totals) < len(found):
+                found = [x for x, pairs in zip(found, factors) if not pairs]
             totals = [apply("Add", *pair) for pair in zip(totals, found)]
-            return (of_before, totals), of_x
+            return (of_before, totals), (of_x, factors)
 
         given = last, self._outside
-        self._steps = _Steps(backwards, given, (self._stacks, ys))
+        steps = _Steps(backwards, given, (self._stacks, ys))
+        _, factors = steps.stacked
+        if any(factors):
+            given = last, _without(factors, self._outside)
+            steps = _Steps(backwards, given, (self._stacks, ys))
+        self._steps = steps
 
     def rule(self, inputs, outputs, gradients):
         """The `registry.Operation.gradient` of the scan."""
         of_last, of_ys = tree.pack_sequence_as(self._outputs, gradients)
         with recording.recorders():
-            given = of_last, [zeros_like(x) for x in self._outside]
+            _, factors = self._steps.stacked
+            others = _without(factors, self._outside)
+            given = of_last, [zeros_like(x) for x in others]
             slices = _reversed((self._stacks, of_ys))
-            (of_first, totals), of_xs = self._steps.run(
+            (of_first, totals), (of_xs, factors) = self._steps.run(
                 given, slices, self._count
             )
+            totals = iter(totals)
+            totals = [
+                _product(pairs) if pairs else next(totals) for pairs in factors
+            ]
             found = (*of_first, *_reversed(of_xs), *totals)
         recording.tell(_no_second, (*inputs, *gradients), {}, found)
         return found
+
+
+def _factors(x):
+    """The pairs of matrices of whose products `x` is the sum.
+
+    A list of `(a, b)` for `transpose(a) @ b`, empty for anything else. Where
+    rows are those of a batch, the sum over all steps is one product.
+    """
+    node = x.output.get_node()
+    operands = [OpenVINOKerasTensor(source) for source in node.input_values()]
+    if node.get_type_name() == "Add":
+        parts = [_factors(operand) for operand in operands]
+        return sum(parts, []) if all(parts) else []
+    is_product = node.get_type_name() == "MatMul"
+    if not is_product or any(x.ndim != 2 for x in operands):
+        return []
+    flips = node.get_attributes()
+    is_of_rows = flips["transpose_a"] and not flips["transpose_b"]
+    return [tuple(operands)] if is_of_rows else []
+
+
+def _without(factors, tensors):
+    """Those of the tensors that have no factors."""
+    return [x for x, pairs in zip(tensors, factors) if not pairs]
+
+
+def _product(pairs):
+    """The sum over all steps of products, of factors that are stacked."""
+    products = [
+        apply(
+            "MatMul",
+            *[_rows_of_all(x) for x in pair],
+            transpose_a=True,
+            transpose_b=False,
+        )
+        for pair in pairs
+    ]
+    return functools.reduce(functools.partial(apply, "Add"), products)
+
+
+def _rows_of_all(x):
+    return apply("Reshape", x, [-1, dims_of(x)[2]], special_zero=False)
 
 
 def _no_second(inputs, outputs, gradients):

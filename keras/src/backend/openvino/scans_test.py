@@ -52,6 +52,28 @@ def test_one_model_for_all_lengths(dynamic):
         )
 
 
+@pytest.mark.parametrize("dynamic", [False, (0,), (0, 1), (0, 1, 2)])
+def test_of_matrices_from_outside(dynamic):
+    """Their gradients are one product, unless something else takes them."""
+    kernel = normal(3, 3, seed=1) / 4
+
+    def function(x):
+        # (steps, rows, 3)
+        weight, other = kernel + ops.sum(x) / 100, kernel * ops.sum(x)
+
+        def step(carry, rows):
+            carry = ops.tanh(carry @ weight + rows @ weight)
+            return carry, ops.sin(rows @ other) @ ops.transpose(other)
+
+        carry, ys = ops.scan(step, x[0], x)
+        return ops.sum(carry * carry) + ops.sum(ys * ys)
+
+    gradient = gradient_of(function)
+    x = normal(6, 4, 3)
+    eager, compiled = both_ways(gradient, x, dynamic=dynamic)
+    np.testing.assert_allclose(compiled[0], eager[0], rtol=1e-4, atol=1e-4)
+
+
 def test_variables_that_steps_assign():
     weight = Variable(normal(3, seed=1))
     state = Variable(np.ones(3, "float32"), trainable=False)
