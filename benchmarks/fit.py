@@ -8,11 +8,14 @@ among as many as take half a second; a figure is the smallest of all rounds, a
 round's being the median of its calls. Each backend runs in a process of its
 own, and all are asked in turn. Memory is by how much a process of its own grows
 at most while the model is built and trained for a few steps. The exit status is
-1 if a loss after the first steps is another than on JAX, or a claim fails.
+1 if the losses of 50 steps are further from those on JAX than twice those on
+TensorFlow are, or a claim fails.
 """
 
 import argparse
 import functools
+import itertools
+import statistics
 import sys
 import time
 
@@ -23,7 +26,10 @@ import models
 BACKENDS = (harness.THIS, "tensorflow", "jax", "torch")
 SLOT = 0.3  # seconds for one measurement
 MANY = 0.5  # seconds that the batches of a `fit` are to take, about
-STEPS = 5  # of which the loss is compared
+STEPS = 50  # of which the losses are compared
+FEW = 5  # in which memory is measured
+NEAR = 1e-5  # what losses may differ by in any case
+SEEDS = (1, 2, 3)  # of the data for that; the middle one of them counts
 TIMEOUT = 600  # seconds
 
 
@@ -119,12 +125,12 @@ def build(name):
     return model
 
 
-def data(name, model, batches=1):
+def data(name, model, batches=1, seed=1):
     """So many batches of samples and labels."""
     import numpy as np
 
     count = MODELS[name][1] * batches
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     (spec,) = model.inputs
     shape = (count, *spec.shape[1:])
     if spec.dtype == "int32":
@@ -169,10 +175,11 @@ def measure(case):
     return first, harness.median_time(fit, SLOT) / count
 
 
-def losses(name):
+def losses(name, count, seed=1):
+    """Those of so many steps."""
     model = build(name)
-    x, y = data(name, model)
-    return [float(model.train_on_batch(x, y)) for _ in range(STEPS)]
+    x, y = data(name, model, seed=seed)
+    return [float(model.train_on_batch(x, y)) for _ in range(count)]
 
 
 def peak(name):
@@ -180,7 +187,7 @@ def peak(name):
     import keras  # noqa: F401
 
     before = harness.resident_bytes()
-    losses(name)
+    losses(name, FEW)
     return peak_bytes() - before
 
 
@@ -234,15 +241,32 @@ def show_samples(results, backends):
 
 def right_losses(peers, names):
     for name in names:
-        text = f"{name}: the losses of {STEPS} steps are those of JAX to 1e-3"
+        text = f"{name}: the losses of {STEPS} steps are as near to JAX's as "
+        text += "twice those on TensorFlow"
         try:
-            expected = peers["jax"].ask(losses, name)
-            found = peers[harness.THIS].ask(losses, name)
+            shares = [distance(peers, name, seed) for seed in SEEDS]
         except (KeyError, harness.PeerError) as error:
             yield None, f"{text}: {error}"
             continue
-        error = max(abs(a - b) / abs(b) for a, b in zip(found, expected))
-        yield bool(error <= 1e-3), f"{text}: {error:.1e}"
+        share = statistics.median(shares)
+        yield share <= 1, f"{text}: {share:.2f} of that"
+
+
+def distance(peers, name, seed):
+    """How far losses are from JAX's, by what they may be.
+
+    Rounding grows with the steps, and what it does to a number that is next to
+    the kink of a `relu` is chance.
+    """
+    expected, here, there = (
+        peers[peer].ask(losses, name, STEPS, seed)
+        for peer in ("jax", harness.THIS, "tensorflow")
+    )
+    here, there = (
+        itertools.accumulate((abs(a - b) for a, b in zip(x, expected)), max)
+        for x in (here, there)
+    )
+    return max(x / max(2 * y, NEAR) for x, y in zip(here, there))
 
 
 def speeds(results):
