@@ -8,6 +8,7 @@ while it runs, and each edge that comes from outside becomes an input of the
 
 import functools
 import itertools
+import math
 
 import openvino as ov
 
@@ -72,6 +73,7 @@ class Body:
             self.structure = to_tensors(function())
             outputs = [x.output for x in flat_tensors(self.structure)]
             if is_loop and (parameters or slices):
+                _copy_what_is_viewed(scope)
                 outputs = _kept_apart(outputs, parameters, scope)
         self._parameters = [*parameters, *slices]
         self.results, self.captured = rewriting.captured(
@@ -96,6 +98,55 @@ _VIEWS = (
     "Unsqueeze",
     "VariadicSplit",
 )
+
+
+# What never has its results in the place of its inputs.
+_READERS = (
+    "Convolution",
+    "ConvolutionBackpropData",
+    "GroupConvolution",
+    "GroupConvolutionBackpropData",
+    "MatMul",
+    "ShapeOf",
+)
+
+
+def _copy_what_is_viewed(scope):
+    """Copies what nodes of a loop's body take through views from outside.
+
+    The CPU plugin computes many a node in the place of what it takes, if nobody
+    else takes that. It spares the inputs of a body, but not views of them, as
+    slices are: what the next iteration brings would overwrite a result that is
+    to be handed on, and what comes from outside would be another from then on.
+    """
+    copies = {}
+    for node in list(scope.nodes.values()):
+        if node.get_type_name() in (*_VIEWS, *_READERS):
+            continue
+        for port in node.inputs():
+            source = port.get_source_output()
+            view = source.get_node()
+            if (
+                view.get_type_name() in _VIEWS
+                and _is_view(source, scope)
+                and _may_take_the_place(node, source)
+            ):
+                key = view.get_name(), source.get_index()
+                if key not in copies:
+                    copies[key] = _copied(source)
+                port.replace_source_output(copies[key])
+
+
+def _may_take_the_place(node, source):
+    """Whether a result of a node may be where `source`, one of its inputs, is.
+
+    That takes as many elements, or the place beside others of a `Concat`.
+    """
+    shapes = [x.get_partial_shape() for x in (source, *node.outputs())]
+    if node.get_type_name() == "Concat" or any(x.is_dynamic for x in shapes):
+        return True
+    size, *sizes = [math.prod(x.to_shape()) for x in shapes]
+    return size in sizes
 
 
 def _kept_apart(results, parameters, scope):

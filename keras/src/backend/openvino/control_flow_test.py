@@ -639,6 +639,49 @@ def test_scans_may_hand_on_what_they_had():
             np.testing.assert_allclose(result, array, rtol=1e-6)
 
 
+# What the CPU plugin would compute in the place of the slice.
+STEPS = {
+    "sum": lambda carry, row: row + ops.sin(carry),
+    "product": lambda carry, row: row * carry,
+    "softmax": lambda carry, row: ops.softmax(row + carry),
+    "update": lambda carry, row: ops.slice_update(row, (0, 0), carry[:1, :1]),
+    "recurrent": lambda carry, row: ops.tanh(row + carry @ np.eye(3)[::-1]),
+}
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("name", STEPS)
+def test_scans_hand_on_what_they_make_of_slices(name, dynamic):
+    first, rows = normal(2, 3), normal(5, 2, 3, seed=1)
+
+    def scanned(first, rows):
+        def step(carry, row):
+            return STEPS[name](carry, row), None
+
+        return ops.scan(step, first, rows)[0]
+
+    wanted = ops.convert_to_tensor(first)
+    for row in rows:
+        wanted = STEPS[name](wanted, ops.convert_to_tensor(row))
+    (result,) = run_compiled(scanned, first, rows, dynamic=dynamic)
+    np.testing.assert_allclose(result, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_what_comes_from_outside_stays_as_it_is():
+    x, outer = normal(6), normal(2, 3, seed=1)
+
+    def loop(x, outer):
+        return ops.fori_loop(
+            0, 5, lambda i, x: ops.reshape(outer, (6,)) * ops.sin(x), x
+        )
+
+    wanted = x
+    for _ in range(5):
+        wanted = outer.ravel() * np.sin(wanted)
+    (result,) = run_compiled(loop, x, outer, dynamic=False)
+    np.testing.assert_allclose(result, wanted, rtol=1e-5, atol=1e-6)
+
+
 BODIES = {
     "stays": lambda x, y: (x * 2, y),
     "constant": lambda x, y: (np.ones((2, 3), "float32"), x),

@@ -41,6 +41,17 @@ def test_a_loop_has_the_derivative_of_its_steps(reverse, dynamic):
     np.testing.assert_allclose(compiled[0], eager[0], rtol=1e-4, atol=1e-5)
 
 
+def test_gradients_of_what_is_handed_on_and_stacked():
+    def scanned(x):
+        def step(carry, row):
+            return ops.where(row > 0, carry * 2 + row, carry * 3), carry
+
+        return ops.sum(ops.scan(step, ops.ones((3,)), x)[0])
+
+    eager, compiled = both_ways(gradient_of(scanned), normal(5, 3))
+    np.testing.assert_allclose(compiled[0], eager[0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_one_model_for_all_lengths(dynamic):
     gradient = gradient_of(scanned)
