@@ -62,16 +62,9 @@ class Epoch(EpochIterator):
         return LATENCY
 
     def first_batch(self):
-        """A batch to build a model for; the epoch starts anew.
-
-        It is taken by itself: of a generator Keras keeps two batches, and
-        those of a whole step may be more.
-        """
+        """A batch to build a model for; the epoch starts anew."""
         with without_workers(self.data_adapter):
-            _, _, batches = next(self._enumerate_iterator())
-            batch = next(batches, None)
-            if batch is None:
-                raise ValueError(_NO_BATCH)
+            batch = first_batch(self)
             super().reset()
         return batch
 
@@ -98,6 +91,27 @@ class Epoch(EpochIterator):
         take = to_array if is_new else _own
         batches = super()._get_iterator()
         return (tree.map_structure(take, batch) for batch in batches)
+
+
+def first_batch(epoch):
+    """A batch of an `EpochIterator`, which is to be reset afterwards.
+
+    It is taken by itself: of a generator Keras keeps two batches, and those of
+    a whole step may be more.
+    """
+    _, _, batches = next(epoch._enumerate_iterator())
+    batch = next(batches, None)
+    if batch is None:
+        raise ValueError(_NO_BATCH)
+    return batch
+
+
+def first_step(take):
+    """A step of the batch that `take` gives.
+
+    It is taken only where somebody iterates: data may be there only once.
+    """
+    yield 0, 0, [take()]
 
 
 @contextlib.contextmanager

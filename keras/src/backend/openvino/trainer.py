@@ -16,6 +16,7 @@ from keras.src.backend.openvino.pipeline import Epoch
 from keras.src.backend.openvino.pipeline import Gathered
 from keras.src.backend.openvino.pipeline import Together
 from keras.src.backend.openvino.pipeline import ahead
+from keras.src.backend.openvino.pipeline import first_step
 from keras.src.backend.openvino.pipeline import joined
 from keras.src.backend.openvino.pipeline import to_array
 from keras.src.backend.openvino.settings import LATENCY
@@ -267,7 +268,7 @@ class OpenVINOTrainer(Training):
         else:
             data = {"x": x, "y": y, "sample_weight": sample_weight}
             epoch = self._epoch(steps, batch_size=batch_size, **data)
-        self._symbolic_build(iterator=_first_step(epoch))
+        self._symbolic_build(iterator=first_step(epoch.first_batch))
         callbacks = self._callback_list(callbacks, epoch, verbose, False)
         self.make_test_function()
         self.reset_metrics()
@@ -432,11 +433,6 @@ def _is_own(model, name):
     """Whether a method of a model is the trainer's, and nobody else's."""
     own = types.MethodType(getattr(OpenVINOTrainer, name), model)
     return getattr(model, name) == own
-
-
-def _first_step(epoch):
-    """Made only where somebody iterates: data may be there only once."""
-    yield 0, 0, [epoch.first_batch()]
 
 
 def _set_mask(x, mask):

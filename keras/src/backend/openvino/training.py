@@ -1,3 +1,4 @@
+import functools
 import warnings
 
 from keras.src import backend
@@ -5,6 +6,8 @@ from keras.src import optimizers
 from keras.src import tree
 from keras.src.backend import config
 from keras.src.backend.openvino.gradient import GradientTape
+from keras.src.backend.openvino.pipeline import first_batch
+from keras.src.backend.openvino.pipeline import first_step
 from keras.src.backend.openvino.pipeline import to_array
 from keras.src.backend.openvino.pipeline import without_workers
 from keras.src.trainers import trainer as base_trainer
@@ -121,7 +124,8 @@ class Training(base_trainer.Trainer):
             self.steps_per_execution,
         )
         with without_workers(data.data_adapter):
-            self._symbolic_build(iterator=data)
+            take = functools.partial(first_batch, data)
+            self._symbolic_build(iterator=first_step(take))
             data.reset()
         callbacks = self._callback_list(callbacks, data, verbose, epochs=epochs)
         validation = None

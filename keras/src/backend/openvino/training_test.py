@@ -136,6 +136,14 @@ def test_data_that_comes_in_batches(data):
     check(model, batches_of(8, 2))
 
 
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_no_batch_of_a_generator_is_lost(run_eagerly):
+    model = linear(steps_per_execution=3, run_eagerly=run_eagerly)
+    data = map(Slices().__getitem__, range(3))
+    model.fit((batch for batch in data), verbose=0)
+    check(model, batches_of(8))
+
+
 def test_validation_and_epochs():
     model = linear(metrics=["mae"])
     history = model.fit(
