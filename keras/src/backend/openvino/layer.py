@@ -22,6 +22,7 @@ class OpenvinoLayer:
     """
 
     _last_change = 0
+    _last_lasting_change = 0  # of anything but `trainable`, which takes turns
 
     # What is set as it runs, and does not change what it computes.
     _run_state = frozenset()
@@ -29,7 +30,8 @@ class OpenvinoLayer:
     # Bookkeeping that no forward pass of Keras's own layers reads.
     _accounts = frozenset(
         ("_lock", "_auto_config", "_inbound_nodes", "_outbound_nodes", "_nodes")
-        + ("_tracker", "_last_change", "_called", "_call_signature")
+        + ("_tracker", "_last_change", "_last_lasting_change")
+        + ("_called", "_call_signature")
         + ("_losses", "_loss_ids", "_losses_override", "_metrics")
         + ("_dropout_mask", "_recurrent_dropout_mask", "build", "quantize")
     )
@@ -40,17 +42,19 @@ class OpenvinoLayer:
         # Of a property, the attribute that it sets is in `__dict__`.
         is_kept = name in self.__dict__ and name not in self._run_state
         if is_new and is_kept:
-            self._note_change()
+            self._note_change(is_lasting=name != "_trainable")
 
     def __delattr__(self, name):
         super().__delattr__(name)
         self._note_change()
 
-    def _note_change(self):
+    def _note_change(self, is_lasting=True):
         is_called = global_state.get_global_attribute("current_call_ctx")
         if is_called is None and graph.current_trace() is None:
             number = next(_numbers)
             self.__dict__["_last_change"] = number
+            if is_lasting:
+                self.__dict__["_last_lasting_change"] = number
             _latest[0] = number
 
 

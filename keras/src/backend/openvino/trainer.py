@@ -100,48 +100,56 @@ class OpenVINOTrainer(Training):
         return self(x)
 
     def make_predict_function(self, force=False):
-        if force or self._is_outdated(self.predict_function):
-            take, step = _itself, self.predict_step
-            if _is_own(self, "predict_step"):
-                # One model for all, whatever they come in.
-                take, step = _inputs, self._forward
-            step = self._compiled(step)
-
-            def combine(outputs):
-                return joined([_to_arrays(x) for x in outputs])
-
-            def predict_function(batches):
-                return combine([step(take(batch)) for batch in batches])
-
-            def start(batches, hint):
-                def start_one(batch):
-                    return step.start(take(batch), hint=hint)
-
-                return Together(start_one, batches, combine)
-
-            if isinstance(step, jit):
-                predict_function.start = start
-            self.predict_function = self._stamped(predict_function, step)
+        self.predict_function = self._up_to_date(
+            self.predict_function, self._new_predict_function, force
+        )
         return self.predict_function
 
+    def _new_predict_function(self):
+        take, step = _itself, self.predict_step
+        if _is_own(self, "predict_step"):
+            # One model for all, whatever they come in.
+            take, step = _inputs, self._forward
+        step = self._compiled(step)
+
+        def combine(outputs):
+            return joined([_to_arrays(x) for x in outputs])
+
+        def predict_function(batches):
+            return combine([step(take(batch)) for batch in batches])
+
+        def start(batches, hint):
+            def start_one(batch):
+                return step.start(take(batch), hint=hint)
+
+            return Together(start_one, batches, combine)
+
+        if isinstance(step, jit):
+            predict_function.start = start
+        return self._stamped(predict_function, step)
+
     def make_test_function(self, force=False):
-        if force or self._is_outdated(self.test_function):
-            step = self._compiled(self.test_step)
-
-            def test_function(batches):
-                for batch in batches:
-                    logs = step(batch)
-                return logs
-
-            steps = [step]
-            if isinstance(step, jit) and self._has_own_test_step():
-                forward = self._compiled(self._forward_alone)
-                update = self._compiled(self._update_alone)
-                start = _test_ahead(test_function, forward, update)
-                test_function.start = start
-                steps += [forward, update]
-            self.test_function = self._stamped(test_function, *steps)
+        self.test_function = self._up_to_date(
+            self.test_function, self._new_test_function, force
+        )
         return self.test_function
+
+    def _new_test_function(self):
+        step = self._compiled(self.test_step)
+
+        def test_function(batches):
+            for batch in batches:
+                logs = step(batch)
+            return logs
+
+        steps = [step]
+        if isinstance(step, jit) and self._has_own_test_step():
+            forward = self._compiled(self._forward_alone)
+            update = self._compiled(self._update_alone)
+            start = _test_ahead(test_function, forward, update)
+            test_function.start = start
+            steps += [forward, update]
+        return self._stamped(test_function, *steps)
 
     def _has_own_test_step(self):
         """Whether nobody else says what follows the outputs in a test step.
@@ -153,6 +161,32 @@ class OpenVINOTrainer(Training):
             and _is_own(self, "compute_loss")
             and _is_own(self, "compute_metrics")
         )
+
+    def _up_to_date(self, function, make, force):
+        """`function`, or another where it is outdated or `force` is set.
+
+        Layers may take turns at being trainable, as adversaries do: what it
+        is, and what it was before, are of use again.
+
+        Args:
+            function: one that `make` gave, one of the user's, or `None`.
+            make: gives a new one.
+            force: whether to make a new one in any case.
+        """
+        if not (force or self._is_outdated(function)):
+            return function
+        layers = self._flatten_layers()
+        change = max(layer._last_lasting_change for layer in layers)
+        state = change, tuple(layer.trainable for layer in layers)
+        known = {} if force else getattr(function, "known", {})
+        known = {s: f for s, f in known.items() if s[0] == change}
+        found = known.pop(state, None)
+        found = make() if found is None else self._dated(found)
+        last = dict(list(known.items())[-1:])
+        for function in last.values():
+            function.known = {}  # not all that there ever was
+        found.known = {**last, state: found}
+        return found
 
     def _stamped(self, function, *steps):
         """`function`, with the model's state that it stands for."""

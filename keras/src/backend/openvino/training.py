@@ -56,18 +56,22 @@ class Training(base_trainer.Trainer):
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def make_train_function(self, force=False):
-        if force or self._is_outdated(self.train_function):
-            step = self._compiled(
-                self.train_step, is_static=True, varying=self._state()
-            )
-
-            def train_function(batches):
-                for batch in batches:
-                    logs = step(batch)
-                return logs
-
-            self.train_function = self._stamped(train_function, step)
+        self.train_function = self._up_to_date(
+            self.train_function, self._new_train_function, force
+        )
         return self.train_function
+
+    def _new_train_function(self):
+        step = self._compiled(
+            self.train_step, is_static=True, varying=self._state()
+        )
+
+        def train_function(batches):
+            for batch in batches:
+                logs = step(batch)
+            return logs
+
+        return self._stamped(train_function, step)
 
     def _state(self):
         """The variables that a step of training is likely to assign."""

@@ -1,6 +1,8 @@
 """What `fit` does; `integration_tests/training_test.py` has its numbers."""
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -207,6 +209,58 @@ def test_rounds_compile_nothing_anew(monkeypatch):
         counts.append(len(found))
     assert counts[2] == counts[4]
     assert counts[4] <= 8
+
+
+def test_layers_take_turns_at_being_trainable(monkeypatch):
+    found, results, counts = compiled_models(monkeypatch), [], []
+    for run_eagerly in (True, False):
+        maker = models.Sequential([layers.Input((3,)), layers.Dense(3)])
+        critic = models.Sequential([layers.Input((3,)), layers.Dense(1)])
+        both = models.Sequential([maker, critic])
+        for i, w in enumerate(both.weights):
+            w.assign(normal(*w.shape, seed=i))
+        for model in (critic, both):
+            model.compile(optimizers.SGD(0.1), "mse", run_eagerly=run_eagerly)
+        for _ in range(6):
+            critic.trainable = True
+            critic.train_on_batch(X, Y[:, :1])
+            critic.trainable = False
+            both.train_on_batch(X, Y[:, 1:])
+            counts.append(len(found))
+        results.append(both.get_weights())
+    for one, other in zip(*results):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert counts[-4] == counts[-1]
+
+
+def test_what_was_trainable_long_ago_is_forgotten():
+    hidden = [layers.Dense(3) for _ in range(3)]
+    model = models.Sequential([layers.Input((3,)), *hidden, layers.Dense(2)])
+    model.compile("sgd", "mse")
+    functions = []
+    for i in range(8):
+        for place, layer in enumerate(hidden):
+            layer.trainable = bool(i >> place & 1)
+        functions.append(weakref.ref(model.make_train_function()))
+    gc.collect()
+    assert len([f for f in functions if f() is not None]) == 2
+
+
+class Scaled(layers.Layer):
+    factor = 1.0
+
+    def call(self, x):
+        return x * self.factor
+
+
+def test_changes_beside_those_of_what_is_trainable_are_seen():
+    scaled = Scaled()
+    model = models.Sequential([layers.Input((3,)), layers.Dense(2), scaled])
+    model.compile(optimizers.SGD(0.1), "mse")
+    for factor, trainable in [(1.0, True), (1.0, False), (0.0, True)]:
+        scaled.factor, scaled.trainable = factor, trainable
+        loss = model.train_on_batch(X, Y)
+    np.testing.assert_allclose(loss, np.mean(Y * Y), rtol=1e-5)
 
 
 def test_attributes_and_frozen_layers():
