@@ -351,6 +351,32 @@ def fails(monkeypatch, capfd, script, arguments, reason):
     assert reason in output.err
 
 
+# Fine-tuning
+
+
+def test_lora_teaches_the_digits_of_a_mirror(tmp_path):
+    picture = tmp_path / "losses.png"
+    result = run(EXAMPLES / "lora.py", picture, "--epochs", 12)
+    assert result.returncode == 0, result.stderr
+    *_, parameters, digits, drawn = result.stdout.splitlines()
+    # 4 columns and 4 rows for each kernel, and the biases of ten digits.
+    kernels = [(9, 16), (9 * 16, 24), (9 * 24, 32), (4 * 32, 10)]
+    trained = 4 * sum(map(sum, kernels)) + 10
+    assert parameters.startswith(f"{trained:,} of ")
+    before, after = map(float, re.findall(r"([\d.]+)%", digits))
+    assert before < 50 and after > 90
+    assert drawn == f"picture: {picture}"
+    assert picture.read_bytes().startswith(PNG)
+
+
+def test_lora_says_what_it_cannot_draw(tmp_path):
+    picture = tmp_path / "losses.wav"
+    result = run(EXAMPLES / "lora.py", picture, "--epochs", 1)
+    assert result.returncode == 2
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith("lora.py: ") and "not supported" in error
+
+
 # A chat
 
 SAID = ["hello there", "and you"]
