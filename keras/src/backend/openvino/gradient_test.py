@@ -197,6 +197,13 @@ def test_of_mean_pooling(kernel, strides, padding):
         np.testing.assert_allclose(np.sum(result * other), expected, rtol=1e-4)
 
 
+def test_means_of_more_numbers_than_float16_counts():
+    gradient = gradient_of(lambda x: ops.mean(x * x) * 1000)
+    x = np.ones(100_000, "float16")
+    for (result,) in both_ways(gradient, x):
+        np.testing.assert_allclose(result, 0.02, rtol=1e-2)
+
+
 def test_divide_no_nan():
     x, y = np.array([1.0, 2.0], "float32"), np.array([0.0, 2.0], "float32")
     check(lambda x: ops.divide_no_nan(x, y), x, [0, 0.5])

@@ -1,6 +1,7 @@
 """Derivatives of reductions, cumulative sums and softmax."""
 
 from keras.src.backend.openvino import numpy as ops
+from keras.src.backend.openvino.common import at_least_float32
 from keras.src.backend.openvino.common import broadcast_like
 from keras.src.backend.openvino.common import canonical_axes
 from keras.src.backend.openvino.common import like
@@ -50,7 +51,9 @@ def _mean(gradient, y, x, axes):
     count = ops.prod(
         [dims_of(x)[axis] for axis in canonical_axes(axes, x.ndim)]
     )
-    return broadcast_like(gradient / cast(count, x.dtype), x)
+    wide = at_least_float32(gradient)  # float16 counts to 65,504
+    share = cast(wide / cast(count, wide.dtype), x.dtype)
+    return broadcast_like(share, x)
 
 
 @_of_reduction("ReduceMax", "ReduceMin", "NaNReduceMax", "NaNReduceMin")
