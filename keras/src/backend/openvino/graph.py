@@ -355,17 +355,34 @@ def parameter(dtype, shape):
 def constant(array):
     """The `openvino.Output` of a new Constant that shares `array`'s memory.
 
-    bfloat16 and float8, which OpenVINO's bindings do not know from NumPy, are
-    copied. Complex numbers become pairs.
+    Complex numbers become pairs.
     """
     if array.dtype.kind == "c":
         array = to_pairs(array)
     if array.dtype.name in BIT_CARRIERS:
-        tensor = to_ov_tensor(array)
-        return ov.op.Constant(tensor, shared_memory=False).output(0)
+        # OpenVINO's bindings do not know them from NumPy.
+        array = for_runtime(array)
+        return constant_of_tensor(to_ov_tensor(array), array)
     if array.dtype == np.float64 and np.isinf(array).any():
         return _infinite_constant(array)
     return ov.op.Constant(for_runtime(array), shared_memory=True).output(0)
+
+
+def constant_of_tensor(tensor, array):
+    """The `openvino.Output` of a new Constant of an `openvino.Tensor`.
+
+    It does not keep the memory alive: that is shared where the trace keeps the
+    array, and copied elsewhere.
+
+    Args:
+        tensor: an `openvino.Tensor` on the memory of `array`.
+        array: a `numpy.ndarray`.
+    """
+    trace = current_trace()
+    is_shared = trace is not None and trace.keeps_arrays
+    if is_shared:
+        trace.operations.add_array(array)
+    return ov.op.Constant(tensor, shared_memory=is_shared).output(0)
 
 
 def _infinite_constant(array):

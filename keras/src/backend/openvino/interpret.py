@@ -27,6 +27,9 @@ COMPILED_WORK = 2**22
 # takes 10 us.
 MAX_HELD = 2**16
 
+# Of these kernels give a view, also of halves; others are given float32.
+_VIEWS = frozenset(("Reshape", "Squeeze", "Transpose", "Unsqueeze"))
+
 _COMPILED_DTYPES = frozenset(("float32", "float16", "bfloat16", "bool"))
 
 
@@ -85,7 +88,7 @@ def _run_kernel(node, kernel):
         for operand in inputs
     ]
     outputs = node.outputs
-    if outputs[0].dtype in HALVES:
+    if outputs[0].dtype in HALVES and node.type not in _VIEWS:
         arrays = [_widened(array) for array in arrays]
     if node.attributes:
         values = kernel(*arrays, **dict(node.attributes))

@@ -504,3 +504,41 @@ def test_calls_that_fail_leave_nothing():
         with pytest.raises(ValueError, match="Add cannot take"):
             f(ones(1, 3), n)
     assert len(f._variants._graphs) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [(64, 32), (32, 32)])
+def test_weights_in_another_order_are_not_copied(monkeypatch, dtype, shape):
+    models = compiled_models(monkeypatch)
+    values = np.random.default_rng(0).integers(-3, 4, shape).astype("float32")
+    table = backend.Variable(values, dtype=dtype)
+
+    @jit
+    def function(i):
+        x = ops.take(table, i, axis=0)
+        heads = ops.reshape(table, (shape[0], 2, -1))
+        return ops.matmul(x, ops.transpose(table)), heads[i, 1]
+
+    index = np.array([3, 1, 2], "int32")
+    product, half = function(index)
+    expected = values[index] @ values.T
+    np.testing.assert_array_equal(ops.cast(product, "float32"), expected)
+    expected = values[index, shape[1] // 2 :]
+    np.testing.assert_array_equal(ops.cast(half, "float32"), expected)
+    assert models[0].nbytes < 1.5 * value_of(table.value).nbytes
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_square_matrix_as_it_is_and_transposed(first):
+    values = np.arange(256, dtype="float32").reshape(16, 16)
+    table = backend.Variable(values)
+
+    @jit
+    def function(x):
+        ways = [ops.transpose(table), table.value]
+        return [ops.matmul(x, w) for w in (ways if first else ways[::-1])]
+
+    x = np.eye(16, dtype="float32")
+    results = function(x)[:: 1 if first else -1]
+    np.testing.assert_array_equal(results[0], values.T)
+    np.testing.assert_array_equal(results[1], values)

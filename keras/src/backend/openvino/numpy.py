@@ -1704,7 +1704,18 @@ def matmul(x1, x2):
     if x1.dtype in _SMALL_INTEGERS:
         product = apply("MatMul", cast(x1, "int32"), cast(x2, "int32"))
         return cast(product, x1.dtype)
+    if is_symbolic(x1) and _is_transposed(x2):
+        # A Constant in this order would be a copy, as of tied embeddings.
+        return apply("MatMul", x1, transpose(x2), transpose_b=True)
     return apply("MatMul", x1, x2)
+
+
+def _is_transposed(x):
+    """Whether a known matrix is a view of one with its dims in order."""
+    if is_symbolic(x) or x.ndim != 2:
+        return False
+    flags = value_of(x).flags
+    return flags.f_contiguous and not flags.c_contiguous
 
 
 def _with_columns(x, count):

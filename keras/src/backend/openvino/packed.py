@@ -446,9 +446,4 @@ def _constant(array, type, dims):
     if type.bitwidth == 8:
         return graph.constant(array.reshape(dims))
     tensor = ov.Tensor(array, ov.Shape(dims), type)
-    trace = graph.current_trace()
-    # The Constant does not keep the array alive, as one of whole bytes does.
-    is_shared = trace is not None and trace.keeps_arrays
-    if is_shared:
-        trace.operations.add_array(array)
-    return ov.op.Constant(tensor, shared_memory=is_shared).output(0)
+    return graph.constant_of_tensor(tensor, array)
