@@ -30,9 +30,9 @@ def ov_infer(model, inputs, stop_token_ids, fn):
 
 
 def _compiled(model, inputs, fn):
-    """`fn` as one compiled model, or as one for the prompt and one for a token.
+    """`fn` as one compiled model, or as that of a step, which is taken again.
 
-    The latter are for all lengths, and sizes of a batch.
+    The latter is for all lengths, and sizes of a batch.
     """
     sequences = _sequences(model, inputs)
     if sequences is None:

@@ -232,7 +232,7 @@ class States(typing.NamedTuple):
     sinks: list
 
 
-def kept(growths):
+def kept(growths, initial=()):
     """Makes what grows in the graph of a step a state of the model.
 
     The CPU plugin fuses the nodes that read, reorder and assign it with the
@@ -240,15 +240,18 @@ def kept(growths):
 
     Args:
         growths: a list of `Growth`.
+        initial: the `openvino.Output` of what each state is in the first
+            step; where there are none, it has no positions.
 
     Returns:
         The `States`.
     """
     beams = graph.parameter("int32", (None,))
     names, sinks, shapes = [], [], {}
-    for index, growth in enumerate(growths):
+    initial = initial or [_nothing(growth, beams) for growth in growths]
+    for index, (growth, first) in enumerate(zip(growths, initial)):
         name = f"cache{index}"
-        read, sink = _state(name, growth, beams)
+        read, sink = _state(name, growth, beams, first)
         names.append(name)
         sinks.append(sink)
         # One for all that know the same dims: they grow together.
@@ -263,14 +266,14 @@ def kept(growths):
     return States(names, beams, sinks)
 
 
-def _state(name, growth, beams):
+def _state(name, growth, beams, first):
     """What reads a state, and the node that assigns it."""
     info = ov.op.util.VariableInfo()
     info.variable_id = name
     info.data_type = growth.past.get_element_type()
     info.data_shape = growth.past.get_partial_shape()
     variable = ov.op.util.Variable(info)
-    read = ov.op.read_value(_nothing(growth, beams), variable).output(0)
+    read = ov.op.read_value(first, variable).output(0)
     axis = graph.constant(np.array(0, np.int32))
     rows = graph.node("Gather", [read, beams, axis], {"batch_dims": 0})
     rewriting.rewire(growth.past.get_node(), rows.output(0))

@@ -1,8 +1,11 @@
 """Decoders with caches of keys and values, as KerasHub writes them."""
 
+import itertools
+
 import numpy as np
 import pytest
 
+import keras_vino
 from keras.src import layers
 from keras.src import ops
 from keras.src.backend.openvino.jit import jit
@@ -148,6 +151,13 @@ def test_attention_over_caches_is_one_node(made, groups, attend):
     assert types.count("MemoryInput") == 2 * LAYERS
 
 
+@pytest.mark.parametrize("precision", ["f16", "bf16", "u8"])
+def test_caches_of_another_precision(made, precision):
+    with keras_vino.configured(KV_CACHE_PRECISION=precision):
+        check(Decoder().generate, 2, 4, 12)
+    assert types_of_step(made).count(FUSED) == LAYERS
+
+
 def test_attention_of_another_kind_is_computed_as_it_stands(made):
     check(Decoder(1, capped).generate, 2, 4, 12)
     types = types_of_step(made)
@@ -167,14 +177,16 @@ def test_one_variant_is_for_all_lengths_and_batches(made):
 
 def lengths_filled(made, staged, *cases):
     """How many positions are computed for the caches, case by case."""
-    before, lengths = made[-1]._before, []
-    fill = before._fill
+    prompt, lengths = made[-1]._caches._prompt, []
+    inputs = prompt.inputs
 
-    def noted(arrays):
-        lengths.append(arrays[0].shape[1])
-        return fill(arrays)
+    def noted(*args):
+        size, given = inputs(*args)
+        first = next(given)
+        lengths.append(first[0].shape[1])
+        return size, itertools.chain([first], given)
 
-    before._fill = noted
+    prompt.inputs = noted
     for case in cases:
         staged(*prompt_of(*case))
     return lengths
@@ -193,6 +205,16 @@ def test_caches_are_filled_from_the_prompt_alone(made):
         np.testing.assert_array_equal(staged(*arrays), expected)
 
 
+def test_weights_of_prompt_and_step_are_in_one_model(made):
+    decoder = Decoder()
+    check(decoder.generate, 2, 4, 12)
+    lists = (decoder.query, decoder.key, decoder.value, decoder.out)
+    tensors = [decoder.words, *itertools.chain(*lists)]
+    weights = sum(np.asarray(x).nbytes for x in tensors)
+    assert made[-1]._before.nbytes < weights / 2
+    assert weights <= made[-1]._step.nbytes < 1.5 * weights
+
+
 def test_caches_that_depend_on_the_length_are_filled_whole(made):
     class Scaled(Decoder):
         def attention(self, i, x, cache, index):
@@ -201,8 +223,9 @@ def test_caches_that_depend_on_the_length_are_filled_whole(made):
 
     decoder = Scaled()
     staged = check(decoder.generate, 2, 4, 12)
-    assert made[-1]._before._fill is None
-    for case in ((2, 4, 9), (2, 4, 13)):
+    cases = ((2, 4, 9), (2, 4, 13))
+    assert lengths_filled(made, staged, *cases) == [9, 13]
+    for case in cases:
         arrays = prompt_of(*case)
         expected = decoder.generate(*arrays)[0]
         np.testing.assert_array_equal(staged(*arrays), expected)
@@ -359,3 +382,14 @@ def test_rows_and_shapes_of_stacks(axis, dynamic):
     rows = [np.take(stack, i, axis=axis) for i in (0, 1, 2, -1)]
     expected = [*rows, stack.shape, 4 + stack.sum()]
     check_both(function, [x], expected, dynamic=dynamic)
+
+
+def test_caches_of_other_sizes_than_the_prompt(made):
+    """They are computed in one model then, of known dims."""
+
+    class Longer(Decoder):
+        def begun(self, prompt):
+            caches = super().begun(prompt)
+            return ops.pad(caches, [[0, 0]] * 3 + [[0, 1], [0, 0], [0, 0]])
+
+    check(Longer().generate, 2, 4, 12)

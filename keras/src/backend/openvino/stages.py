@@ -14,6 +14,7 @@ import openvino as ov
 
 from keras.src.backend.openvino import caches
 from keras.src.backend.openvino import device
+from keras.src.backend.openvino import graph
 from keras.src.backend.openvino import rewriting
 from keras.src.backend.openvino.attention import fuse_attention
 from keras.src.backend.openvino.executable import InferenceError
@@ -109,7 +110,6 @@ class Stages:
         )
         trace.forget()
         self._caches = _Caches(step, target)
-        self._count = len(loop.initial) - len(step.growths)
         self._constant = len(step.captured)
         first = [
             loop.trips,
@@ -123,10 +123,14 @@ class Stages:
         if trace.is_causal is not True:
             pairs = itertools.zip_longest(is_cut, trace.is_causal)
             is_cut = [all(pair) for pair in pairs]
-        self._before = _Before(
-            first, filled, self._caches, parameters, is_cut, target
+        prompt = _Prompt.of(first, filled, parameters, is_cut)
+        if prompt is not None:
+            filled = []
+        self._before = device.compile_model(
+            [*first, *filled], parameters, target
         )
-        self._step = self._caches.compile(step, target)
+        self._counts = len(first), len(loop.initial) - len(step.growths)
+        self._step = self._caches.compile(step, prompt, target)
         self._after = device.compile_model(
             results,
             [*self._caches.others(loop.final), *[inner for _, inner in later]],
@@ -134,22 +138,23 @@ class Stages:
         )
         trace.operations.seal()
         self._kept = trace.operations
-        self._parts = *self._before.parts, self._step, self._after
+        self._parts = self._before, self._step, self._after
         self.nbytes = max(part.nbytes for part in self._parts)
         self.at_once = 1
 
     def __call__(self, arrays):
-        (trips, proceed, *values), filled = self._before(arrays)
-        values, others = values[: self._count], values[self._count :]
+        results = self._before(arrays)
+        first, count = self._counts
+        (trips, proceed, *values), filled = results[:first], results[first:]
+        values, others = values[:count], values[count:]
         constant, later = others[: self._constant], others[self._constant :]
         trips = int(trips)
         listener = getattr(_listeners, "listener", None)
         if proceed and trips:
             length = self._caches.length(values, constant)
-            filled, limit = filled(length)
             with self._step.session() as session:
-                step = self._caches.begin(session, filled, length, limit)
-                del filled
+                step = self._caches.begin(session, arrays, filled, length)
+                del results, filled
                 while proceed and trips:
                     proceed, *values = step([*values, *constant])
                     trips -= 1
@@ -165,72 +170,142 @@ class Stages:
             part.release_memory()
 
 
-class _Before:
-    """The models of what is there before a loop.
+class _Prompt:
+    """What fills the caches, as a part of the model of a step.
 
-    Where they can be, the caches are computed by a model of their own, from no
-    more positions of the arguments than the caches are to hold. That is of use
-    where all the work is in it.
+    The first step takes it. The CPU plugin keeps what it makes of weights once
+    for a model: so the products of the prompt and of a step share it. Where it
+    can be, it is computed from no more positions of the function's arguments
+    than the caches are to hold.
 
     Args:
-        values: a list of `openvino.Output`.
-        filled: those of the caches.
-        caches: the `_Caches`.
-        parameters: a list of the `openvino.Output` of the Parameters.
-        is_cut: a list of whether each may be cut to its first positions.
-        target: a `settings.Target`.
+        filled: a list of the `openvino.Output` of each cache.
+        parameters: a list of that of the Parameters.
+        is_cut: a list of whether each has a position for each of the caches.
 
     Attributes:
-        parts: a tuple of the `Executable`s.
+        outputs: the `openvino.Output`s whose graph this is.
     """
 
-    def __init__(self, values, filled, caches, parameters, is_cut, target):
-        self._caches = caches
-        self._count = len(values)
-        self._fill = None
-        self._is_cut = is_cut
-        self._longest = 0
-        if (
-            any(is_cut)
-            and not _has_products(values)
-            and are_prefixes(filled, parameters)
-        ):
-            self._fill = _compile_alone(filled, parameters, target)
-            filled = []
-        self._values = device.compile_model(
-            [*values, *filled], parameters, target
-        )
-        self.parts = (self._values, self._fill)[: 1 + bool(self._fill)]
+    @classmethod
+    def of(cls, values, filled, parameters, is_cut):
+        """A `_Prompt` where there is little work for `values`, else `None`."""
+        is_alone = any(is_cut) and not _has_products(values)
+        return cls(filled, parameters, is_cut) if is_alone else None
 
-    def __call__(self, arrays):
-        """What there is before the loop.
+    def __init__(self, filled, parameters, is_cut):
+        model = _cloned(filled, parameters)
+        self.outputs = [x.input_value(0) for x in model.get_results()]
+        self._parameters = [x.output(0) for x in model.get_parameters()]
+        self._is_cut = is_cut
+        self._are_prefixes = are_prefixes(filled, parameters)
+        self._longest = 0
+
+    def within(self, axes):
+        """The caches as they are in the first step, in the graph of a step.
+
+        Args:
+            axes: the axis of positions of each.
+
+        Returns:
+            The `openvino.Output` of how many rows and positions they were
+            computed with, zeros in later steps, and those of each; and a list
+            of those of the Parameters that this needs.
+        """
+        outer = [rewriting.parameter_like(x) for x in self._parameters]
+        count, inner = (graph.parameter("int32", ()) for _ in range(2))
+        filled = [
+            _first_positions(x, inner, axis)
+            for x, axis in zip(self.outputs, axes)
+        ]
+        filled = [_dims(self.outputs[0], [0, axes[0]]), *filled]
+        zero = rewriting.constant_like(0, count)
+        is_first = graph.node("GreaterEqual", [count, zero], {}).output(0)
+        node = ov.opset16.if_op(is_first)
+        parameters = [x.get_node() for x in (*self._parameters, inner)]
+        bodies = (
+            ov.Model(filled, parameters),
+            ov.Model(list(map(_any_like, filled)), []),
+        )
+        node.set_then_body(bodies[0])
+        node.set_else_body(bodies[1])
+        for x, parameter in zip([*outer, count], parameters):
+            node.set_input(x, parameter, None)
+        results = zip(*(body.get_results() for body in bodies))
+        size, *filled = [node.set_output(*pair) for pair in results]
+        return size, filled, [*outer, count]
+
+    def inputs(self, arrays, length):
+        """What each step gets for these Parameters.
 
         Args:
             arrays: the function's arguments.
+            length: how many positions the caches are to have.
 
         Returns:
-            A list of the values, and a function from the length that caches
-            are to have to a list of them, and how long they may become.
+            How many rows and positions the arguments have, and an iterator of
+            the lists of arrays.
         """
-        results = self._values(arrays)
-        values, filled = results[: self._count], results[self._count :]
-        return values, lambda length: self._filled(arrays, filled, length)
+        size = self._size(arrays)
 
-    def _filled(self, arrays, filled, length):
-        if self._fill is None:
-            return self._caches.cut(filled, length)
-        pairs = list(zip(arrays, self._is_cut))
-        limit = min(x.shape[1] for x, is_cut in pairs if is_cut)
-        if limit > self._longest:
+        def cut(count):
+            pairs = zip(arrays, self._is_cut)
+            return [x[:, :count] if is_cut else x for x, is_cut in pairs]
+
+        def given():
             # What takes no arguments so long is to fail for their first
             # positions too.
-            filled = self._fill(arrays)
-            self._longest = limit
-            return self._caches.cut(filled, length)
-        # The CPU plugin does not take arrays of no elements.
-        count = max(length, 1)
-        cut = [x[:, :count] if is_cut else x for x, is_cut in pairs]
-        return self._caches.cut(self._fill(cut), length)[0], limit
+            is_known = self._are_prefixes and size[1] <= self._longest
+            # The CPU plugin does not take arrays of no elements.
+            first = cut(max(length, 1)) if is_known else arrays
+            yield [*first, np.array(length, np.int32)]
+            yield from itertools.repeat([*cut(1), np.array(-1, np.int32)])
+
+        return size, given()
+
+    def check(self, size, inputs):
+        """Refuses caches of other sizes than the arguments.
+
+        Args:
+            size: how many rows and positions a step found, if it is the first.
+            inputs: what it was given.
+        """
+        *arrays, count = inputs
+        if count < 0:
+            return
+        expected = self._size(arrays)
+        if tuple(size) != expected:
+            raise InferenceError(
+                f"The loop begins with caches of {size} rows and positions, "
+                f"where arguments have {expected}."
+            )
+        self._longest = max(expected[1], self._longest)
+
+    def _size(self, arrays):
+        """How many rows and positions arguments have."""
+        pairs = zip(arrays, self._is_cut)
+        return min(x.shape[:2] for x, is_cut in pairs if is_cut)
+
+
+def _first_positions(x, count, axis):
+    """The first positions of a cache; `count` is a 0-d output."""
+    zero, one, axis = (rewriting.integer_constant([n]) for n in (0, 1, axis))
+    count = rewriting.reshaped(count, [1])
+    count = graph.plain_cast(count, "int64")
+    return graph.node("Slice", [x, zero, count, one, axis], {}).output(0)
+
+
+def _dims(x, axes):
+    """Some dims of an output, as a 1-d output."""
+    shape = graph.node("ShapeOf", [x], {"output_type": "i32"}).output(0)
+    axes, axis = map(rewriting.integer_constant, (axes, 0))
+    return graph.node("Gather", [shape, axes, axis], {}).output(0)
+
+
+def _any_like(output):
+    """A Constant of a shape that an output may have."""
+    dims = [dim.get_min_length() or 1 for dim in output.get_partial_shape()]
+    return rewriting.constant_like(np.zeros(dims), output)
 
 
 def _has_products(outputs):
@@ -275,20 +350,34 @@ class _Caches:
         places = set(self._places)
         return [x for i, x in enumerate(values) if i not in places]
 
-    def compile(self, step, target):
+    def compile(self, step, prompt, target):
+        """The model of a step, and of a `_Prompt` unless it is `None`."""
         fuse_attention(step.growths)
-        states = caches.kept(step.growths)
-        self._names = states.names
         if target.device == "CPU":
             keep_activations_apart([step.condition, *step.results])
+            if prompt is not None:
+                keep_activations_apart(prompt.outputs)
             # Its default is a precision below that of the model.
             target = target.with_default("KV_CACHE_PRECISION", "f32")
+        sizes, filled, inputs = [], [], []
+        if prompt is not None:
+            size, filled, inputs = prompt.within(self._axes)
+            sizes = [size]
+        states = caches.kept(step.growths, filled)
+        self._prompt = prompt
+        self._names = states.names
         return device.compile_model(
-            [step.condition, *self.others(step.results), *self._starts],
+            [
+                step.condition,
+                *self.others(step.results),
+                *self._starts,
+                *sizes,
+            ],
             [
                 *self.others(step.parameters),
                 *[inner for _, inner in step.captured],
                 states.beams,
+                *inputs,
             ],
             target,
             sinks=states.sinks,
@@ -305,49 +394,65 @@ class _Caches:
             raise InferenceError(f"The loop updates position {length} first.")
         return length
 
-    def cut(self, filled, length):
-        """The first positions of the caches, and how many they have."""
-        rows = [
-            np.ascontiguousarray(x[(slice(None),) * axis + (slice(length),)])
-            for x, axis in zip(filled, self._axes)
-        ]
-        return rows, filled[0].shape[self._axes[0]]
-
-    def begin(self, session, filled, length, limit):
+    def begin(self, session, arrays, filled, length):
         """Fills the caches; returns the function of a step.
 
         Args:
             session: a `Session` of the model of a step.
-            filled: the caches with their first positions.
-            length: how many these are.
-            limit: how many there may be.
+            arrays: the arguments of the function.
+            filled: the caches, where there is no `_Prompt`.
+            length: how many positions of them there are.
         """
-        session.set_states(dict(zip(self._names, filled)))
-        beams = np.arange(len(filled[0]), dtype=np.int32)
+        if self._prompt is None:
+            rows, limit = self._set_states(session, filled, length)
+            given = itertools.repeat([])
+        else:
+            (rows, limit), given = self._prompt.inputs(arrays, length)
+        beams = np.arange(rows, dtype=np.int32)
         lengths = itertools.count(length)
         count = len(self._starts)
 
-        def step(arrays):
-            results = session([*arrays, beams])
-            length = next(lengths)
+        def step(values):
+            inputs = next(given)
+            results = session([*values, beams, *inputs])
+            position = next(lengths)
+            if self._prompt is not None:
+                self._prompt.check(results.pop(), inputs)
             starts = results[-count:]
-            if length >= limit or any(start != length for start in starts):
+            if position >= limit or any(start != position for start in starts):
                 raise InferenceError(
                     "The loop does not fill its caches one position after "
-                    f"another: it updates {starts} where there are {length} "
+                    f"another: it updates {starts} where there are {position} "
                     f"of {limit}."
                 )
             return results[:-count]
 
         return step
 
+    def _set_states(self, session, filled, length):
+        """Gives a `Session` the first positions of the caches.
+
+        Returns:
+            The size of the batch, and how many positions there may be.
+        """
+        rows = [
+            np.ascontiguousarray(x[(slice(None),) * axis + (slice(length),)])
+            for x, axis in zip(filled, self._axes)
+        ]
+        session.set_states(dict(zip(self._names, rows)))
+        return len(rows[0]), filled[0].shape[self._axes[0]]
+
 
 def _compile_alone(outputs, inputs, target):
     """Compiles a graph of which parts belong to others that are compiled."""
-    parameters = [x.get_node() for x in inputs]
-    model = ov.Model(outputs, parameters).clone()
+    model = _cloned(outputs, inputs)
     return device.compile_model(
         [result.input_value(0) for result in model.get_results()],
         [parameter.output(0) for parameter in model.get_parameters()],
         target,
     )
+
+
+def _cloned(outputs, inputs):
+    """A copy of a graph, as an `openvino.Model`."""
+    return ov.Model(outputs, [x.get_node() for x in inputs]).clone()

@@ -14,9 +14,9 @@ from keras.src.backend.openvino import stages
 def stream(model, inputs, **kwargs):
     """Generates with a KerasHub task, and gives what each step adds.
 
-    Tokens come one by one where `generate` takes a model for the prompt and one
-    for a token, as KerasHub's decoders of text do with most samplers; of beam
-    and contrastive search, and of other tasks, all comes at the end. Who closes
+    Tokens come one by one where `generate` takes the model of a token again and
+    again, as KerasHub's decoders of text do with most samplers; of beam and
+    contrastive search, and of other tasks, all comes at the end. Who closes
     the iterator, or leaves it, ends the generation after the step at work.
 
     Args:
