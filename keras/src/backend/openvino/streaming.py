@@ -140,16 +140,23 @@ class _Tokens:
     """The tokens of each position behind the shortest prompt."""
 
     def __init__(self):
-        self._is_empty = True
+        self._count = 0  # the positions that are there
 
     def of(self, step):
-        self._is_empty = False
+        self._count = step.count
         return step.tokens[:, step.count - 1]
 
     def rest(self, result):
-        if self._is_empty:
-            key = "token_ids" if "token_ids" in result else "decoder_token_ids"
-            yield np.asarray(result[key])
+        kind = "" if "token_ids" in result else "decoder_"
+        tokens = np.asarray(result[f"{kind}token_ids"])
+        if not self._count:
+            yield tokens
+            return
+        # A step that fails is computed anew with all others, in one model.
+        is_there = np.asarray(result[f"{kind}padding_mask"]).any(axis=0)
+        for position in np.flatnonzero(is_there):
+            if position >= self._count:
+                yield tokens[:, position]
 
 
 class _Texts:

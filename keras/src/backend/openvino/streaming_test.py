@@ -1,4 +1,5 @@
 import copy
+import itertools
 import threading
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 import keras
 import keras_vino
+from keras.src.backend.openvino import executable
 from keras.src.backend.openvino import settings
 from keras.src.backend.openvino.streaming import stream
 
@@ -109,6 +111,35 @@ def test_tokens_without_a_preprocessor(model):
     expected = bare.generate(dict(x), stop_token_ids=None)["token_ids"]
     steps = list(stream(bare, dict(x), stop_token_ids=None))
     np.testing.assert_array_equal(np.transpose(steps), expected[:, 3:])
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_tokens_behind_a_step_that_fails(model, monkeypatch, stops):
+    bare = keras_hub.models.GPT2CausalLM(model.backbone)
+    bare.compile(sampler=random(4))
+    tokens = np.full((2, 12), 70, "int32")
+    mask = np.arange(12) < [[3], [4]]
+    x = {"token_ids": tokens, "padding_mask": mask.astype("int32")}
+    expected, stop = bare.generate(dict(x), stop_token_ids=None), None
+    if stops:
+        stop = tuple(expected["token_ids"][:, 8].tolist())
+        bare.compile(sampler=random(4))
+        expected = bare.generate(dict(x), stop_token_ids=stop)
+        assert not expected["padding_mask"].all()
+    calls = itertools.count()
+    call = executable.Session.__call__
+
+    def failing(self, arrays):
+        if next(calls) == 3:
+            raise executable.InferenceError("as asked for")
+        return call(self, arrays)
+
+    monkeypatch.setattr(executable.Session, "__call__", failing)
+    bare.compile(sampler=random(4))
+    steps = list(stream(bare, dict(x), stop_token_ids=stop))
+    there = expected["padding_mask"].any(axis=0)
+    expected = expected["token_ids"][:, there][:, 3:]
+    np.testing.assert_array_equal(np.transpose(steps), expected)
 
 
 def test_with_beams_all_comes_at_the_end(model):
