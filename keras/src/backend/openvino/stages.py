@@ -356,6 +356,7 @@ class _Caches:
         if target.device == "CPU":
             keep_activations_apart([step.condition, *step.results])
             if prompt is not None:
+                # So that products take weights in the same order as a step's.
                 keep_activations_apart(prompt.outputs)
             # Its default is a precision below that of the model.
             target = target.with_default("KV_CACHE_PRECISION", "f32")
