@@ -141,6 +141,17 @@ def test_pooling_gives_to_the_first_of_the_greatest(size, kernel, strides):
             np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_pooling_of_many_that_are_equal():
+    x = ops.ones((1, 40, 60, 1), "bfloat16")
+    gradient = gradient_of(
+        lambda x: ops.max_pool(x, 20, data_format="channels_last")
+    )
+    expected = np.zeros((1, 40, 60, 1))
+    expected[:, ::20, ::20] = 1
+    for result in gradient(x), jit(gradient)(x):
+        np.testing.assert_array_equal(ops.cast(result, "float32"), expected)
+
+
 @pytest.mark.parametrize(
     "kernel, options",
     [

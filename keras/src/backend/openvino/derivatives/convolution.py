@@ -141,7 +141,7 @@ _FEW_CHANNELS = 8
 
 
 def _of_weights(x, gradient, weights, groups, strides, dilations, pads):
-    """The gradient of weights, but for a first dim that is 1."""
+    """The gradient of weights, in their shape but for dims of 1."""
     channels = weights.shape[-len(strides) - 1]
     if groups > 1:
         is_in_rows = channels == 1
@@ -436,13 +436,13 @@ def _of_tiles(x, y, gradient, windows):
     """As `_max_pool`, of windows that do not overlap.
 
     The first of the greatest is the one with the greatest rank, where ranks go
-    down inside of a window.
+    down inside of a window. They are float32, in which each is another.
     """
     cut = windows.cut(x)
     kernel = windows.kernel
     ranks = np.arange(math.prod(kernel), 0, -1.0).reshape(kernel)
     ranks = np.tile(ranks, windows.places)[None, None]
-    ranks = cast(concrete(ranks.astype("float32")), x.dtype)
+    ranks = concrete(ranks.astype("float32"))
     hits = ops.where(cut == windows.repeat(y), ranks, 0)
     first = apply(
         "MaxPool",
