@@ -58,7 +58,7 @@ MAX_STATIC = 4
 MAX_RECOMPILED = 1
 
 # So many calls that meet others at work, and a function is compiled for many
-# calls at once. One that meets none, from its begin to its end, undoes that.
+# calls at once. One that meets none from beginning to end undoes that.
 CROWD = 16
 
 # Held while several variables are assigned as one change, and while a function

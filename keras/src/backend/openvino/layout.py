@@ -122,10 +122,13 @@ def reduction(node, inputs, sources, order):
 
 
 def _before_broadcast(x, wholes):
-    """What `x` is broadcast from, where an operand of its shape does that."""
-    node = x.get_node()
+    """What `x` is broadcast from, where an operand of its shape does that.
+
+    Of shapes that are not known, nobody knows whether they are the same.
+    """
+    node, shape = x.get_node(), graph.static_shape(x)
     is_broadcast = node.get_type_name() == "Broadcast"
-    if not is_broadcast or graph.static_shape(x) not in wholes:
+    if not is_broadcast or shape is None or shape not in wholes:
         return x
     is_explicit = node.get_attributes()["mode"] == "explicit"
     return x if is_explicit else node.input_value(0)

@@ -104,6 +104,19 @@ def test_what_is_broadcast_moves_before_that():
     assert sizes.count(IMAGE.size) == 2
 
 
+@pytest.mark.parametrize("dynamic", ((0,), False))
+def test_what_is_broadcast_to_more_rows_stays_so(dynamic):
+    def function(x, other):
+        mean = numpy.mean(other, (0, 1, 2), keepdims=True)
+        return nn.relu(conv(x) + numpy.broadcast_to(mean, shape(other)))
+
+    one = IMAGE[:1]
+    expected = function(convert_to_tensor(one), convert_to_tensor(IMAGE))
+    (result,) = run_compiled(function, one, IMAGE, dynamic=dynamic)
+    assert result.shape == expected.shape
+    np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_what_broadcasts_otherwise_stays_where_it_is():
     # The second operand is neither a constant nor transposed.
     model = trace(
